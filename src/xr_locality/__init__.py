@@ -1,0 +1,1 @@
+"""Compute xarray graphs beside their data, across regions."""
