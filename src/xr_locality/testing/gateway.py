@@ -1,0 +1,189 @@
+"""The Dask Gateway of an emulated region."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from xr_locality.errors import EndpointError
+from xr_locality.regions.model import Region
+from xr_locality.testing.objects import reader_environment
+from xr_locality.testing.servers import HOST, Answer, Server, ask, free_ports
+from xr_locality.testing.watchdog import MARKER_VARIABLE
+
+__all__ = ["REGION_VARIABLE", "GatewayServer"]
+
+#: Environment variable that tells a task of a gateway's cluster in which region it runs.
+REGION_VARIABLE: Final = "XR_LOCALITY_TESTBED_REGION"
+
+_KILL_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.02
+
+# The same two options as in dask-gateway's own documentation: what a user can
+# set on many a real gateway.
+_CLUSTER_OPTIONS: Final = """
+from dask_gateway_server.options import Float, Integer, Options
+
+def cluster_options_handler(options):
+    return {
+        "worker_cores": options.worker_cores,
+        "worker_memory": int(options.worker_memory * 2**30),
+    }
+
+c.Backend.cluster_options = Options(
+    Integer("worker_cores", default=1, min=1, max=4, label="Worker Cores"),
+    Float("worker_memory", default=2, min=0.5, max=8, label="Worker Memory (GiB)"),
+    handler=cluster_options_handler,
+)
+"""
+
+
+class GatewayServer(Server):
+    """A ``dask-gateway-server`` with its proxy, whose clusters are local processes.
+
+    It has a password of its own, and offers the cluster options
+    ``worker_cores`` and ``worker_memory`` (in GiB).
+    """
+
+    kind: ClassVar[str] = "gateway"
+
+    def __init__(self, *, region: Region, directory: Path, environ: Mapping[str, str]) -> None:
+        super().__init__(region=region, directory=directory, environ=environ)
+        self.username = "tester"
+        self.password = secrets.token_urlsafe(16)
+        self._http_port = 0
+        self._tcp_port = 0
+
+    @property
+    def address(self) -> str:
+        """Where the gateway's HTTP proxy listens."""
+        return f"http://{HOST}:{self._http_port}"
+
+    @property
+    def proxy_address(self) -> str:
+        """Where the proxy of its clusters' schedulers listens: a port of its own."""
+        return f"gateway://{HOST}:{self._tcp_port}"
+
+    @property
+    def auth(self) -> dict[str, str]:
+        """The user's name and password, as `GatewayEndpoint` and the configuration take them."""
+        return {"type": "basic", "username": self.username, "password": self.password}
+
+    def list_clusters(self) -> tuple[str, ...]:
+        """Ask the gateway for its active clusters.
+
+        Returns
+        -------
+        tuple of str
+            Their names.
+
+        Raises
+        ------
+        EndpointError
+            If the gateway does not answer.
+        """
+        # Asked without dask_gateway, whose synchronous client starts a thread
+        # and complains when it is collected.
+        answer = self._list()
+        if answer is None or answer.status != 200:
+            raise EndpointError(
+                f"The gateway of {str(self.region)!r} at {self.address!r} does not answer.",
+                region=str(self.region),
+            )
+        return tuple(json.loads(answer.body))
+
+    def kill(self) -> None:
+        """Kill the server and its proxy as ``kill -9`` does. May be called twice.
+
+        The processes of its clusters live on, out of reach, until the testbed
+        is closed.
+        """
+        super().kill()
+        # The proxy ends by itself once its pipe to the server is closed.
+        deadline = time.monotonic() + _KILL_SECONDS
+        while ask("GET", self._http_port, "/") is not None:
+            if time.monotonic() > deadline:
+                raise EndpointError(
+                    f"The proxy of the gateway of {str(self.region)!r} outlived its server "
+                    f"by {_KILL_SECONDS:g} seconds.",
+                    region=str(self.region),
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        api_port, self._http_port, self._tcp_port = free_ports(3)
+        config = self._directory / "dask_gateway_config.py"
+        # Holds the password; the testbed's directory is its owner's alone.
+        config.write_text(self._config_text(api_port), "utf-8")
+        return self._popen([sys.executable, "-m", "dask_gateway_server", "-f", str(config)])
+
+    def _is_ready(self) -> bool:
+        # Nobody else on this machine knows the password, so a good answer can
+        # only come from this server.
+        answer = self._list()
+        return answer is not None and answer.status == 200
+
+    def _list(self) -> Answer | None:
+        credentials = b64encode(f"{self.username}:{self.password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}"}
+        return ask("GET", self._http_port, "/api/v1/clusters/", headers=headers)
+
+    def _config_text(self, api_port: int) -> str:
+        settings = self._settings(api_port)
+        lines = [
+            f"c.{name}.{trait} = {value!r}"
+            for name, traits in settings.items()
+            for trait, value in traits.items()
+        ]
+        return "\n".join(lines) + "\n" + _CLUSTER_OPTIONS
+
+    def _settings(self, api_port: int) -> Mapping[str, Mapping[str, Any]]:
+        clusters = self._directory / "clusters"
+        clusters.mkdir(exist_ok=True)
+        dask = [sys.executable, "-m", "dask"]
+        return {
+            "DaskGateway": {
+                "address": f"{HOST}:{api_port}",
+                "authenticator_class": "dask_gateway_server.auth.SimpleAuthenticator",
+                "backend_class": "dask_gateway_server.backends.local.UnsafeLocalBackend",
+            },
+            "SimpleAuthenticator": {"password": self.password},
+            "Proxy": {
+                "address": f"{HOST}:{self._http_port}",
+                "tcp_address": f"{HOST}:{self._tcp_port}",
+                "proxy_status_period": 1.0,
+            },
+            "UnsafeLocalBackend": {
+                "clusters_directory": str(clusters),
+                # As short as they can be, but for the timeout: a scheduler that
+                # unpacks a large graph on a busy machine is not dead.
+                "cluster_heartbeat_period": 1,
+                "cluster_heartbeat_timeout": 20.0,
+                "cluster_status_period": 0.5,
+                "worker_status_period": 0.5,
+            },
+            "ClusterConfig": {
+                # The server's own defaults, dask-scheduler and dask-worker, were
+                # removed from distributed.
+                "scheduler_cmd": [*dask, "scheduler", "--no-dashboard"],
+                # Without a nanny a worker is there a second earlier, and gone
+                # when it is killed.
+                "worker_cmd": [*dask, "worker", "--no-dashboard", "--no-nanny"],
+                "adaptive_period": 0.5,
+                "environment": {
+                    **reader_environment(self.region),
+                    REGION_VARIABLE: str(self.region),
+                    MARKER_VARIABLE: self._environ[MARKER_VARIABLE],
+                    "DASK_TEMPORARY_DIRECTORY": str(clusters),
+                    # As a nanny would set it.
+                    "OMP_NUM_THREADS": "1",
+                },
+            },
+        }

@@ -1,0 +1,149 @@
+"""The object server of an emulated region, and who read what from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from xr_locality.regions.model import Region
+from xr_locality.testing.servers import HOST, Server, ask
+
+__all__ = ["CLIENT", "AccessRecord", "ObjectServer", "bucket_name", "reader_environment"]
+
+#: The reader of a request that came from no emulated region.
+CLIENT: Final = "client"
+
+_SCRIPT: Final = Path(__file__).with_name("serve_objects.py")
+# How botocore writes AWS_SDK_UA_APP_ID into the User-Agent. A colon is not
+# allowed in it and a hash is, and no region's name has a hash.
+_APPLICATION: Final = re.compile(r"(?:^|\s)app/(\S+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRecord:
+    """One request that an object server answered."""
+
+    method: str
+    #: Decoded, with the bucket: ``/bucket/a.zarr/tp/c/0``.
+    path: str
+    #: As sent, without the question mark.
+    query: str
+    status: int
+    #: Bytes of the body: received with a PUT, sent otherwise; None where not known.
+    nbytes: int | None
+    #: The region whose workers asked, or ``"client"``.
+    reader: str
+
+    @property
+    def key(self) -> str:
+        """The object's key in its bucket; empty for the bucket itself."""
+        return self.path.lstrip("/").partition("/")[2]
+
+    @classmethod
+    def from_json(cls, line: str) -> AccessRecord:
+        """Read one line of an access log."""
+        fields: dict[str, Any] = json.loads(line)
+        found = _APPLICATION.search(fields.pop("user_agent"))
+        return cls(reader=found[1].replace("#", ":") if found else CLIENT, **fields)
+
+
+def reader_environment(region: Region) -> Mapping[str, str]:
+    """Environment under which a process's S3 requests tell the region they come from."""
+    return {"AWS_SDK_UA_APP_ID": str(region).replace(":", "#")}
+
+
+def bucket_name(region: Region) -> str:
+    """Name a region's bucket, within what S3 allows."""
+    return re.sub(r"[^a-z0-9]+", "-", str(region))[:63].strip("-")
+
+
+class ObjectServer(Server):
+    """An S3 server with one bucket, which answers its own region.
+
+    Anybody may read and write. Objects are kept in the server's memory.
+    """
+
+    kind: ClassVar[str] = "object server"
+
+    def __init__(self, *, region: Region, directory: Path, environ: Mapping[str, str]) -> None:
+        super().__init__(region=region, directory=directory, environ=environ)
+        #: The name of the only bucket.
+        self.bucket = bucket_name(region)
+        self._port = 0
+        self._forgotten = 0
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where the server listens."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """What s3fs needs to reach the server, as xarray and Intake take it."""
+        return {"anon": True, "endpoint_url": self.endpoint_url}
+
+    def url(self, key: str) -> str:
+        """Give the URL of an object or a prefix of the bucket.
+
+        Parameters
+        ----------
+        key : str
+            Such as ``"a.zarr"``.
+
+        Returns
+        -------
+        str
+            ``s3://…``, to be used with `storage_options`.
+        """
+        return f"s3://{self.bucket}/{key.lstrip('/')}"
+
+    def requests(self) -> tuple[AccessRecord, ...]:
+        """List the requests since the start or the last `clear_requests`, in order.
+
+        Returns
+        -------
+        tuple of AccessRecord
+            Holds each request whose answer somebody has received.
+        """
+        with self._access_log.open(encoding="utf-8") as log:
+            log.seek(self._forgotten)
+            # A last line without its end is still being written.
+            return tuple(AccessRecord.from_json(line) for line in log if line.endswith("\n"))
+
+    def clear_requests(self) -> None:
+        """Forget the requests made so far."""
+        self._forgotten = self._access_log.stat().st_size
+
+    def wait_until_ready(self, *, deadline: float) -> None:
+        """Wait until the bucket answers, and forget that it was asked."""
+        super().wait_until_ready(deadline=deadline)
+        self.clear_requests()
+
+    @property
+    def _access_log(self) -> Path:
+        return self._directory / "access.jsonl"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # The socket is bound here and handed over, so that nobody can take the
+        # port in between.
+        with socket.create_server((HOST, 0), backlog=128) as listening:
+            self._port = listening.getsockname()[1]
+            command = [
+                *(sys.executable, "-P", str(_SCRIPT)),
+                *("--socket", str(listening.fileno())),
+                *("--bucket", self.bucket),
+                *("--location", self.region.name),
+                *("--access-log", str(self._access_log)),
+            ]
+            return self._popen(command, pass_fds=[listening.fileno()])
+
+    def _is_ready(self) -> bool:
+        answer = ask("HEAD", self._port, f"/{self.bucket}")
+        return answer is not None and answer.headers.get("x-amz-bucket-region") == self.region.name

@@ -1,0 +1,112 @@
+"""Run one region's object server: moto's S3, with an access log of its own.
+
+Run as a script, by path, so that the process imports nothing of xr-locality
+but this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.test import Client
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class AccessLog:
+    """WSGI middleware that writes one JSON line a request.
+
+    The line is written before the answer leaves, so that whoever has the answer
+    finds its request in the log.
+    """
+
+    def __init__(self, application: WSGIApplication, path: str) -> None:
+        self._application = application
+        # One O_APPEND write a line keeps the lines of several threads whole.
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, and write it down."""
+        answered: dict[str, Any] = {}
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            answered["status"] = int(status.split(maxsplit=1)[0])
+            answered["headers"] = {name.lower(): value for name, value in headers}
+            return start_response(status, headers, *rest)
+
+        body = self._application(environ, start)
+        length = answered["headers"].get("content-length")
+        if environ["REQUEST_METHOD"] == "HEAD":
+            length = 0
+        elif environ["REQUEST_METHOD"] == "PUT":
+            length = environ.get("CONTENT_LENGTH")
+        record = {
+            "method": environ["REQUEST_METHOD"],
+            "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8"),
+            "query": environ["QUERY_STRING"],
+            "status": answered["status"],
+            "nbytes": None if length in (None, "") else int(length),
+            "user_agent": environ.get("HTTP_USER_AGENT", ""),
+        }
+        os.write(self._file, json.dumps(record).encode() + b"\n")
+        return body
+
+
+class QuietRequestHandler(WSGIRequestHandler):
+    """Leaves the log of requests to `AccessLog`."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Write nothing."""
+
+
+def create_bucket(application: WSGIApplication, name: str, *, location: str) -> None:
+    """Make a bucket for everybody, whose ``HEAD`` answers its location.
+
+    The location is the header ``x-amz-bucket-region``.
+    """
+    # us-east-1 is S3's default and may not be written out.
+    constraint = f"<LocationConstraint>{location}</LocationConstraint>"
+    configuration = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>"
+    anybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:*"}
+    policy = {"Version": "2012-10-17", "Statement": [{**anybody, "Resource": "*"}]}
+    client = Client(application)
+    for path, body in (
+        (f"/{name}", None if location == "us-east-1" else configuration),
+        (f"/{name}?policy", json.dumps(policy)),
+    ):
+        answer = client.put(path, data=body)
+        if answer.status_code >= 300:
+            raise SystemExit(f"PUT {path!r} was answered {answer.status}: {answer.text}")
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="file descriptor, listening")
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--location", required=True)
+    parser.add_argument("--access-log", required=True)
+    given = parser.parse_args()
+
+    application = DomainDispatcherApplication(create_backend_app)
+    create_bucket(application, given.bucket, location=given.location)
+    server = make_server(
+        "127.0.0.1",
+        0,
+        AccessLog(application, given.access_log),
+        threaded=True,
+        request_handler=QuietRequestHandler,
+        fd=given.socket,
+    )
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
