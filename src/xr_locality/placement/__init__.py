@@ -1,1 +1,1 @@
-"""."""
+"""Where tasks run: prices, the problem as numbers, and its solution. Knows no dask."""

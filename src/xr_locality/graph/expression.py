@@ -1,0 +1,134 @@
+"""What dask hands to a scheduler, taken apart again.
+
+``dask.compute`` gives its scheduler an expression that would materialise as one
+fused graph, in which no split exists any more. Its operands still hold the
+unoptimised graphs, with a task on top of each collection that assembles it: that
+task is run here, on what its inputs turn out to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask.multiprocessing
+import dask.threaded
+from dask._expr import Expr, HLGExpr, HLGFinalizeCompute, _HLGExprSequence
+from dask._task_spec import Task
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+
+from xr_locality.graph.collections import Bundle, Part
+
+__all__ = ["default_get", "take_apart"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A dask collection of one key that was asked for, seen before it is assembled."""
+
+    graph: HighLevelGraph
+    needed: tuple[Key, ...]
+    finish: Callable[[Mapping[Key, Any]], Any]
+    optimizer: Callable[..., Any] | None
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        return self.graph
+
+    def __dask_keys__(self) -> list[Key]:
+        return list(self.needed)
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
+        def finish(values: list[Any]) -> Any:
+            return self.finish(dict(zip(self.needed, values, strict=True)))
+
+        return finish, ()
+
+    def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
+        return graph if self.optimizer is None else self.optimizer(graph, keys, **kwargs)
+
+
+def take_apart(expression: Expr, keys: list[Any]) -> tuple[Bundle, list[Key]]:
+    """Make a bundle of what a scheduler was asked for.
+
+    Parameters
+    ----------
+    expression : Expr
+        What dask handed over.
+    keys : list of key
+        What it wants the values of.
+
+    Returns
+    -------
+    bundle : Bundle
+        Of one part for each key that the expression makes.
+    order : list of key
+        The keys of the parts.
+    """
+    wanted = set(flatten([keys]))
+    made = {key: each for key, each in _operands(expression) if key in wanted}
+    parts = tuple(
+        Part(collection=each, graph=each.graph, keys=list(each.needed), variable=None)
+        for each in made.values()
+    )
+    return Bundle(parts=parts, rebuild=tuple), list(made)
+
+
+def default_get(expression: Expr) -> Callable[..., Any]:
+    """Get the scheduler that the collections of an expression use by default."""
+    for operand in _hlg_operands(expression):
+        if getattr(operand.low_level_optimizer, "__module__", "") == "dask.bag.core":
+            get: Callable[..., Any] = dask.multiprocessing.get
+            return get
+    threaded: Callable[..., Any] = dask.threaded.get
+    return threaded
+
+
+def _operands(expression: Expr) -> Iterator[tuple[Key, _Wanted]]:
+    operands = _hlg_operands(expression)
+    if not operands:
+        # DataFrames: their expression has been optimised, and its graph is what there is.
+        tasks = expression.__dask_graph__()
+        graph = HighLevelGraph.from_collections("expression", tasks)
+        for key in flatten(expression.__dask_keys__()):
+            yield key, _Wanted(graph=graph, needed=(key,), finish=_only, optimizer=None)
+    for operand in operands:
+        for key in flatten(operand.__dask_keys__()):
+            yield key, _wanted(operand, key)
+
+
+def _hlg_operands(expression: Expr) -> list[HLGExpr]:
+    if isinstance(expression, HLGExpr):
+        return [expression]
+    if isinstance(expression, _HLGExprSequence):
+        return list(expression.operands)
+    return []
+
+
+def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
+    graph, optimizer = operand.hlg, operand.low_level_optimizer
+    layer = graph.layers.get(key) if isinstance(key, str) else None
+    task = layer.get(key) if layer is not None and len(layer) == 1 else None
+    if not isinstance(task, Task) or not _assembles(key):
+        return _Wanted(graph=graph, needed=(key,), finish=_only, optimizer=optimizer)
+    below = HighLevelGraph(
+        {name: each for name, each in graph.layers.items() if not _assembles(name)},
+        {name: needs for name, needs in graph.dependencies.items() if not _assembles(name)},
+    )
+    needed = tuple(sorted(task.dependencies, key=repr))
+    return _Wanted(graph=below, needed=needed, finish=task, optimizer=optimizer)
+
+
+def _assembles(name: Any) -> bool:
+    """Whether a layer is the one that ``HLGFinalizeCompute`` puts on top of a collection."""
+    return isinstance(name, str) and name.startswith(_FINALIZE)
+
+
+_FINALIZE = "finalize-" + HLGFinalizeCompute.__name__.lower()
+
+
+def _only(values: Mapping[Key, Any]) -> Any:
+    (value,) = values.values()
+    return value

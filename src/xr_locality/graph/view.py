@@ -1,0 +1,228 @@
+"""A read-only view of a dask graph: the only module that knows dask's private names.
+
+Nothing here computes a chunk, and layers stay symbolic as long as they can: a
+Blockwise layer is asked for its literal arguments and its dependencies, never
+for its tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dask._task_spec import DataNode, GraphNode, TaskRef
+from dask._task_spec import cull as cull_tasks
+from dask.blockwise import Blockwise, BlockwiseDepDict
+from dask.core import istask, keys_in_tasks
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.typing import Key
+
+__all__ = ["CulledGraph", "CulledLayer", "cull", "embedded", "is_barrier", "is_future", "is_value"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CulledLayer:
+    """The part of a layer that some outputs need.
+
+    Attributes
+    ----------
+    name : str
+        The layer's name in the graph it came from.
+    layer : Layer
+        Only the needed tasks; symbolic where it was symbolic.
+    dependencies : Mapping of key to set of keys
+        For each needed key, the keys that its task takes.
+    """
+
+    name: str
+    layer: Layer
+    dependencies: Mapping[Key, set[Key]]
+
+    def values(self) -> bool:
+        """Whether the layer holds plain values (stores, arrays, Futures) and no tasks."""
+        return isinstance(self.layer, MaterializedLayer) and all(
+            is_value(value) for value in self.layer.mapping.values()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CulledGraph:
+    """The layers that some outputs need, each after those it depends on."""
+
+    layers: tuple[CulledLayer, ...]
+    #: For each layer's name, the names of the layers it depends on.
+    dependencies: Mapping[str, frozenset[str]]
+
+
+def embedded(layer: Layer) -> Iterator[Any]:
+    """List the objects that a layer's tasks hold, without making the tasks.
+
+    Yields
+    ------
+    Any
+        Literal arguments, values, functions and tasks; the caller walks them.
+    """
+    if isinstance(layer, Blockwise):
+        yield from (argument for argument, index in layer.indices if index is None)
+        for dependency in layer.io_deps.values():
+            yield dependency.mapping if isinstance(dependency, BlockwiseDepDict) else dependency
+        yield layer.task
+    elif isinstance(layer, MaterializedLayer):
+        yield from layer.mapping.values()
+    else:
+        # Symbolic layers such as ArrayOverlapLayer hold parameters, not stores.
+        yield from vars(layer).values()
+
+
+def is_value(value: object) -> bool:
+    """Whether a graph's value is data itself, not a task and not a key's alias.
+
+    Such a node costs nothing to run, so it goes into each partition that uses it.
+    """
+    if isinstance(value, DataNode):
+        return True
+    if isinstance(value, GraphNode | str | tuple | list | dict | TaskRef):
+        return False
+    return not istask(value)
+
+
+def is_symbolic(layer: Layer) -> bool:
+    """Whether a layer is a rule for its tasks, and looking one up would make them all."""
+    return not isinstance(layer, MaterializedLayer)
+
+
+def is_future(value: object) -> bool:
+    """Whether a graph's value is a distributed Future, without importing distributed."""
+    if isinstance(value, DataNode):
+        value = value.value
+    kind = type(value)
+    return kind.__name__ == "Future" and kind.__module__.partition(".")[0] == "distributed"
+
+
+def is_barrier(value: object) -> bool:
+    """Whether a task is the barrier of a peer-to-peer shuffle or rechunk."""
+    return any(base.__name__ == "P2PBarrierTask" for base in type(value).__mro__)
+
+
+def toposort_layers(graph: HighLevelGraph) -> list[str]:
+    """Order layer names so that each comes after those it depends on.
+
+    Deterministic: ties keep the order in which the graph lists its layers.
+    """
+    order: list[str] = []
+    placed: set[str] = set()
+    for root in graph.layers:
+        stack = [root]
+        while stack:
+            name = stack[-1]
+            if name in placed:
+                stack.pop()
+                continue
+            missing = [d for d in sorted(graph.dependencies.get(name, ())) if d not in placed]
+            missing = [d for d in missing if d in graph.layers]
+            if missing:
+                stack.extend(missing)
+            else:
+                placed.add(name)
+                order.append(stack.pop())
+    return order
+
+
+def cull(graph: HighLevelGraph, keys: Iterable[Key]) -> CulledGraph:
+    """Find what some keys need: ``HighLevelGraph.cull``, keeping names and dependencies.
+
+    Parameters
+    ----------
+    graph : HighLevelGraph
+        Not optimised.
+    keys : iterable of key
+        The outputs wanted.
+
+    Returns
+    -------
+    CulledGraph
+        Blockwise layers are culled by output key and stay symbolic.
+    """
+    needed = set(keys)
+    legacy = any(layer.has_legacy_tasks for layer in graph.layers.values())
+    all_keys = graph.get_all_external_keys() if legacy else set()
+    kept: list[CulledLayer] = []
+    for name in reversed(toposort_layers(graph)):
+        layer, dependencies = _cull_layer(graph.layers[name], needed, all_keys)
+        if not dependencies:
+            continue
+        for key, takes in dependencies.items():
+            needed |= takes
+            needed.discard(key)
+        kept.append(CulledLayer(name=name, layer=layer, dependencies=dependencies))
+    kept.reverse()
+    names = {culled.name for culled in kept}
+    links = {name: frozenset(graph.dependencies.get(name, ())) & names for name in names}
+    return CulledGraph(layers=tuple(kept), dependencies=links)
+
+
+def _cull_layer(
+    layer: Layer, needed: set[Key], all_keys: set[Key]
+) -> tuple[Layer, Mapping[Key, set[Key]]]:
+    if isinstance(layer, Blockwise):
+        # Blockwise.cull takes every key of that name; a name may stand for other keys too.
+        wanted = {key for key in needed if isinstance(key, tuple) and key[0] == layer.output}
+        return layer.cull(wanted, all_keys) if wanted else (layer, {})
+    here = {key for key in needed if key in layer}
+    if not here:
+        return layer, {}
+    if layer.has_legacy_tasks:
+        culled, dependencies = layer.cull(here, all_keys)
+        return culled, dependencies
+    tasks = cull_tasks(dict(layer), here)
+    culled = layer if len(tasks) == len(layer) else MaterializedLayer(tasks, layer.annotations)
+    return culled, {key: set(task.dependencies) for key, task in tasks.items()}
+
+
+def tasks_of(layer: Layer, keys: Iterable[Key]) -> dict[Key, Any]:
+    """Make the tasks of some of a layer's keys."""
+    return {key: layer[key] for key in keys}
+
+
+def restrict(layer: Layer, keys: set[Key]) -> Layer:
+    """Keep only some keys of a layer, symbolic where it can be.
+
+    Unlike culling, tasks of the same layer that the keys depend on are left out.
+    """
+    if isinstance(layer, Blockwise):
+        return layer.cull(keys, set())[0]
+    return MaterializedLayer(tasks_of(layer, keys), annotations=layer.annotations)
+
+
+def task_dependencies(task: object, all_keys: set[Key]) -> set[Key]:
+    """List the keys that one task takes."""
+    if isinstance(task, GraphNode):
+        return set(task.dependencies)
+    found: set[Key] = keys_in_tasks(all_keys, [task])
+    return found
+
+
+def ancestors(graph: HighLevelGraph, layers: Iterable[str]) -> set[str]:
+    """Name the given layers and all that they depend on."""
+    found: set[str] = set()
+    stack = [name for name in layers if name in graph.layers]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack.extend(d for d in graph.dependencies.get(name, ()) if d in graph.layers)
+    return found
+
+
+def future_address(value: Any) -> str:
+    """Get the address of the scheduler that a Future in a graph belongs to."""
+    future = value.value if isinstance(value, DataNode) else value
+    return str(future.client.scheduler.address)
+
+
+def count_tasks(graph: HighLevelGraph) -> int | None:
+    """Count a graph's tasks; None where a layer would have to make them to be counted."""
+    if all(isinstance(layer, Blockwise | MaterializedLayer) for layer in graph.layers.values()):
+        return sum(len(layer) for layer in graph.layers.values())
+    return None

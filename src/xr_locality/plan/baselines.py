@@ -1,0 +1,60 @@
+"""The same work done in other ways, priced by the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from xr_locality.placement.costs import CostModel
+from xr_locality.plan.model import Baseline
+from xr_locality.plan.reads import Reads
+from xr_locality.regions.model import LOCAL, Region
+
+__all__ = ["baselines"]
+
+
+def baselines(
+    reads: Reads,
+    *,
+    usable: Collection[Region],
+    results: int,
+    client: Region,
+    costs: CostModel,
+) -> dict[str, Baseline]:
+    """Price pulling everything here, and running everything in each usable region.
+
+    Parameters
+    ----------
+    reads : Reads
+        Stored bytes read of each source.
+    usable : collection of Region
+        Where tasks may run.
+    results : int
+        Bytes of the results.
+    client : Region
+        Where results go.
+    costs : CostModel
+        Prices and bandwidths.
+
+    Returns
+    -------
+    dict of str to Baseline
+        ``local`` first, then ``all in <region>`` in order of the regions.
+    """
+    stored = {region or LOCAL: nbytes for region, nbytes in reads.by_region().items()}
+    compared = {"local": _baseline(stored, client, 0, client, costs)}
+    for region in sorted(usable):
+        compared[f"all in {region}"] = _baseline(stored, region, results, client, costs)
+    return compared
+
+
+def _baseline(
+    stored: Mapping[Region, int], region: Region, results: int, client: Region, costs: CostModel
+) -> Baseline:
+    moved = [(source, region, nbytes) for source, nbytes in stored.items() if source != region]
+    if region != client:
+        moved.append((region, client, results))
+    return Baseline(
+        nbytes=sum(nbytes for _, _, nbytes in moved),
+        usd=sum(costs.usd(source, target, nbytes) for source, target, nbytes in moved),
+        seconds=sum(costs.seconds(source, target, nbytes) for source, target, nbytes in moved),
+    )

@@ -1,0 +1,97 @@
+"""How many stored bytes of each source a graph reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+
+from xr_locality.graph import view
+from xr_locality.graph.sizes import GUESSED_NBYTES, SizeEstimator
+from xr_locality.plan.survey import Source, Survey
+from xr_locality.regions.model import Region
+
+__all__ = ["Reads"]
+
+
+@dataclass(slots=True)
+class Reads:
+    """Estimates the stored bytes that a graph reads of each source, on demand.
+
+    The share of an array that is read comes from the graph, its stored bytes
+    from a listing of the store, made only when somebody asks: a plan in which
+    nothing is read from afar lists nothing.
+
+    Parameters
+    ----------
+    graph : HighLevelGraph
+        Not optimised.
+    outputs : list of key
+        Results.
+    survey : Survey
+        What the layers hold.
+    estimator : SizeEstimator
+        Sizes of what reading tasks make.
+    culled : view.CulledGraph, optional
+        The graph culled to the outputs, if it has been made already.
+    """
+
+    graph: HighLevelGraph
+    outputs: list[Key]
+    survey: Survey
+    estimator: SizeEstimator
+    culled: view.CulledGraph | None = None
+    #: Sources whose stored bytes are only a guess, and why.
+    guesses: dict[str, str] = field(default_factory=dict)
+    _nbytes: dict[str, int] = field(default_factory=dict)
+
+    def nbytes(self, source: Source) -> int:
+        """Estimate the stored bytes that the graph reads of one source."""
+        if source.url not in self._nbytes:
+            self._nbytes[source.url] = self._estimate(source)
+        return self._nbytes[source.url]
+
+    def by_region(self) -> dict[Region | None, int]:
+        """Sum the stored bytes read by the region that they lie in."""
+        total: dict[Region | None, int] = {}
+        for source in self.survey.sources:
+            total[source.region] = total.get(source.region, 0) + self.nbytes(source)
+        return total
+
+    def _estimate(self, source: Source) -> int:
+        in_memory, read = source.array_nbytes, self._read(source)
+        stored = source.nbytes
+        if stored is None:
+            self.guesses[source.url] = (
+                f"the stored bytes of {source.url}: taken as the size in memory"
+                if read
+                else f"the stored bytes of {source.url}: nothing is known of its size"
+            )
+            return read or in_memory or GUESSED_NBYTES
+        if not in_memory or not read:
+            return stored
+        return round(stored * min(1.0, read / in_memory))
+
+    def _read(self, source: Source) -> int:
+        """Sum the sizes in memory of the blocks that reading tasks make."""
+        if self.culled is None:
+            self.culled = view.cull(self.graph, self.outputs)
+        holding = self.survey.holders.get(source.url, frozenset())
+        return sum(
+            self.estimator.of(layer.name, key).nbytes
+            for layer in self.culled.layers
+            for key in _reading(layer, holding, self.culled.dependencies)
+        )
+
+
+def _reading(
+    layer: view.CulledLayer, holding: frozenset[str], links: Mapping[str, frozenset[str]]
+) -> list[Key]:
+    """List a layer's keys that read stores held by some layers, itself among them."""
+    if layer.values():
+        return []
+    if layer.name in holding or links[layer.name] & holding:
+        return list(layer.dependencies)
+    return []

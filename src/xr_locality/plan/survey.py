@@ -1,0 +1,268 @@
+"""What a graph reads, and from where: the sources of each layer and their regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.typing import Key
+
+from xr_locality.errors import EndpointError, RegionError
+from xr_locality.graph import view
+from xr_locality.graph.collections import Part
+from xr_locality.regions.detect import Chain
+from xr_locality.regions.model import Region
+from xr_locality.regions.registry import layer_tag
+from xr_locality.sources.base import Found
+from xr_locality.sources.walk import find_sources
+
+__all__ = ["Source", "Survey", "survey"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Data that tasks read.
+
+    Attributes
+    ----------
+    url : str
+        Where it lies; never with credentials.
+    region : Region or None
+        The region it lies in; None where nobody knows.
+    evidence : str
+        How that is known.
+    variables : tuple of str
+        The variables of the computed objects that need it.
+    requester_pays : bool or None
+        Whether the reader is billed; None where nobody says.
+    leaves : str
+        Whether its values may leave the region: ``always``, ``never`` or ``reduced``.
+    """
+
+    url: str
+    region: Region | None
+    evidence: str
+    variables: tuple[str, ...]
+    requester_pays: bool | None = None
+    leaves: str = "always"
+    found: tuple[Found, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def array_nbytes(self) -> int | None:
+        """Bytes of the source's arrays in memory; None where nobody knows."""
+        sizes = [found.array_nbytes for found in self.found]
+        return None if None in sizes or not sizes else sum(size for size in sizes if size)
+
+    @property
+    def nbytes(self) -> int | None:
+        """Stored (compressed) bytes, from a listing of the store; None where unknown.
+
+        The listing is made once, on first use, and only for arrays of few chunks.
+        """
+        sizes = [found.stored_nbytes() for found in self.found]
+        return None if None in sizes or not sizes else sum(size for size in sizes if size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Where everything that a graph reads lies.
+
+    Attributes
+    ----------
+    sources : tuple of Source
+        One for each store, in the order of the graph.
+    layers : mapping of str to frozenset of Region
+        Regions of what each layer itself holds; layers that hold nothing are absent.
+    keys : mapping of str to mapping of key to Region
+        For layers whose keys lie in several regions, the region of each.
+    pins : mapping of str to Region
+        Layers that ``dask.annotate(locality=…)`` pins.
+    holders : mapping of str to frozenset of str
+        For each source's URL, the layers that hold it.
+    """
+
+    sources: tuple[Source, ...]
+    layers: Mapping[str, frozenset[Region]]
+    keys: Mapping[str, Mapping[Key, Region]]
+    pins: Mapping[str, Region]
+    holders: Mapping[str, frozenset[str]]
+
+
+@dataclass(slots=True)
+class _Surveyor:
+    """Gathers what the layers hold."""
+
+    chain: Chain
+    unknown: Region | None
+    find_cluster: Callable[[str], Region | None]
+    variables: Mapping[str, tuple[str, ...]]
+    layers: dict[str, frozenset[Region]] = field(default_factory=dict)
+    keys: dict[str, dict[Key, Region]] = field(default_factory=dict)
+    grouped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: list[Exception] = field(default_factory=list)
+
+    def layer(self, name: str, layer: Layer) -> None:
+        tagged = layer_tag(name)
+        found = find_sources(view.embedded(layer))
+        regions = {self._region(each, name, tagged) for each in found}
+        regions |= self._futures(layer)
+        if tagged is not None and not found:
+            regions.add(tagged)
+            self._tagged(name, tagged)
+        located = {region for region in regions if region is not None}
+        if located:
+            self.layers[name] = frozenset(located)
+        if len(located) > 1 and isinstance(layer, MaterializedLayer):
+            self.keys[name] = self._by_key(name, layer)
+
+    def _region(self, found: Found, layer: str, tagged: Region | None) -> Region | None:
+        detected = self.chain.detect(found.store)
+        region = tagged or (detected.region if detected else None)
+        if tagged is not None:
+            evidence = "tagged by hand"
+        else:
+            evidence = detected.evidence if detected else "nobody knows"
+        entry = self.grouped.setdefault(
+            found.group_url,
+            {
+                "region": region,
+                "evidence": evidence,
+                "variables": {},
+                "found": {},
+                "layers": set(),
+                "requester_pays": detected.requester_pays if detected else None,
+                "leaves": detected.leaves if detected else "always",
+            },
+        )
+        entry["variables"].update(dict.fromkeys(self.variables.get(layer, ())))
+        entry["found"][found.store] = found
+        entry["layers"].add(layer)
+        return region if region is not None else self.unknown
+
+    def _tagged(self, layer: str, region: Region) -> None:
+        self.grouped.setdefault(
+            f"graph layer {layer}",
+            {
+                "region": region,
+                "evidence": "tagged by hand",
+                "variables": dict.fromkeys(self.variables.get(layer, ())),
+                "found": {},
+                "layers": {layer},
+                "requester_pays": None,
+                "leaves": "always",
+            },
+        )
+
+    def _futures(self, layer: Layer) -> set[Region]:
+        if not isinstance(layer, MaterializedLayer):
+            return set()
+        addresses = {
+            view.future_address(value) for value in layer.mapping.values() if view.is_future(value)
+        }
+        return {self._cluster(address) for address in addresses} - {None}  # type: ignore[return-value]
+
+    def _cluster(self, address: str) -> Region | None:
+        region = self.find_cluster(address)
+        if region is None:
+            self.problems.append(
+                EndpointError(
+                    f"The graph holds Futures of a cluster at {address!r}, which is not an "
+                    "endpoint of this session. Add that cluster to endpoints=, or compute "
+                    "with the client that made the Futures.",
+                    address=address,
+                )
+            )
+        return region
+
+    def _by_key(self, name: str, layer: MaterializedLayer) -> dict[Key, Region]:
+        placed: dict[Key, Region] = {}
+        for key, value in layer.mapping.items():
+            if view.is_future(value):
+                region = self._cluster(view.future_address(value))
+            else:
+                found = find_sources([value])
+                region = self._region(found[0], name, layer_tag(name)) if found else None
+            if region is not None:
+                placed[key] = region
+        return placed
+
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(
+            Source(
+                url=url,
+                region=entry["region"],
+                evidence=entry["evidence"],
+                variables=tuple(entry["variables"]),
+                requester_pays=entry["requester_pays"],
+                leaves=entry["leaves"],
+                found=tuple(entry["found"].values()),
+            )
+            for url, entry in self.grouped.items()
+        )
+
+
+def survey(
+    graph: HighLevelGraph,
+    parts: Iterable[Part],
+    *,
+    chain: Chain,
+    unknown: Region | None,
+    find_cluster: Callable[[str], Region | None],
+) -> tuple[Survey, list[Exception]]:
+    """Find what the layers that some parts need read, and where it lies.
+
+    Parameters
+    ----------
+    graph : HighLevelGraph
+        The merged graph of the parts, not optimised.
+    parts : iterable of Part
+        What is computed.
+    chain : Chain
+        Ways to know a store's region.
+    unknown : Region or None
+        The region to read stores of unknown region from; None leaves them unplaced.
+    find_cluster : callable
+        Maps a scheduler's address to the region of the endpoint it belongs to.
+
+    Returns
+    -------
+    survey : Survey
+        Layers stay symbolic; no store is contacted.
+    problems : list of Exception
+        Futures of clusters that nobody knows, malformed tags.
+    """
+    surveyor = _Surveyor(chain, unknown, find_cluster, _variables_by_layer(graph, parts))
+    pins: dict[str, Region] = {}
+    for name in view.toposort_layers(graph):
+        if name not in surveyor.variables:
+            continue
+        layer = graph.layers[name]
+        try:
+            surveyor.layer(name, layer)
+            if (pin := (layer.annotations or {}).get("locality")) is not None:
+                pins[name] = Region.parse(pin)
+        except RegionError as error:
+            surveyor.problems.append(error)
+    found = Survey(
+        sources=surveyor.sources(),
+        layers=surveyor.layers,
+        keys=surveyor.keys,
+        pins=pins,
+        holders={url: frozenset(entry["layers"]) for url, entry in surveyor.grouped.items()},
+    )
+    return found, surveyor.problems
+
+
+def _variables_by_layer(
+    graph: HighLevelGraph, parts: Iterable[Part]
+) -> dict[str, tuple[str, ...]]:
+    """Name the variables that need each layer; layers that nobody needs are absent."""
+    named: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for layer in view.ancestors(graph, part.layers):
+            named.setdefault(layer, {})
+            if part.variable is not None:
+                named[layer][part.variable] = None
+    return {layer: tuple(variables) for layer, variables in named.items()}
