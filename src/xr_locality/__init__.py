@@ -1,1 +1,57 @@
-"""Compute xarray graphs beside their data, across regions."""
+"""Compute xarray graphs beside their data, across regions, with one call.
+
+Importing this registers the ``.locality`` accessor and starts nothing.
+"""
+
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+from xr_locality import config as _config  # registers the defaults with dask
+from xr_locality import errors
+from xr_locality.accessor import register as _register
+from xr_locality.api import compute, persist, plan, tag
+from xr_locality.plan.model import Plan
+from xr_locality.regions.model import Region
+from xr_locality.routing import routed
+from xr_locality.session import Session
+
+if TYPE_CHECKING:
+    from xr_locality.endpoints.gateway import GatewayEndpoint
+    from xr_locality.execution.report import Report
+
+__all__ = [
+    "GatewayEndpoint",
+    "Plan",
+    "Region",
+    "Report",
+    "Session",
+    "__version__",
+    "compute",
+    "errors",
+    "persist",
+    "plan",
+    "routed",
+    "tag",
+]
+
+__version__ = _version("xr-locality")
+
+_register()
+
+# What needs distributed is imported on first use, so that importing stays cheap.
+_LAZY = {
+    "GatewayEndpoint": "xr_locality.endpoints.gateway",
+    "Report": "xr_locality.execution.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,134 @@
+"""The ``.locality`` accessor of Dataset, DataArray and DataTree; forwards to ``api``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from xr_locality import api
+from xr_locality.errors import RegionError
+from xr_locality.regions.model import Region
+
+if TYPE_CHECKING:
+    from xr_locality.plan.model import Plan
+    from xr_locality.plan.table import SourceTable
+
+__all__ = ["LocalityAccessor"]
+
+
+class LocalityAccessor:
+    """Where an object's data lie, and computing beside them.
+
+    Parameters
+    ----------
+    obj : Dataset, DataArray or DataTree
+        The object; xarray makes the accessor.
+    """
+
+    def __init__(self, obj: Any) -> None:
+        self._obj = obj
+
+    @property
+    def region(self) -> Region:
+        """The one region that the data lie in.
+
+        Raises
+        ------
+        RegionError
+            If they lie in several, or nobody knows.
+        """
+        regions = self.regions
+        unknown = [source.url for source in self.sources if source.region is None]
+        if unknown:
+            raise RegionError(
+                f"The region of {', '.join(map(repr, unknown))} is not known. Say it with "
+                ".locality.tag(region), in the catalog, or in locality.rules.",
+                urls=tuple(unknown),
+            )
+        if len(regions) != 1:
+            found = ", ".join(map(str, regions)) or "no region: it reads no stored data"
+            raise RegionError(
+                f"The data lie in {found}. Use .locality.regions, or .locality.sources for a table.",
+                regions=tuple(map(str, regions)),
+            )
+        return regions[0]
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions that the data lie in, without repetition, sorted."""
+        return tuple(sorted({each.region for each in self.sources if each.region is not None}))
+
+    @property
+    def sources(self) -> SourceTable:
+        """A small table of what is read: URL, region, evidence, variables, stored bytes."""
+        from xr_locality.plan.table import SourceTable
+
+        return SourceTable(api.sources(self._obj))
+
+    def plan(self, **policy: Any) -> Plan:
+        """Decide what would run where; see :func:`xr_locality.plan`."""
+        return api.plan(self._obj, **policy)
+
+    def explain(self, **policy: Any) -> None:
+        """Print who would run what, which bytes would cross, and what they cost."""
+        print(self.plan(**policy).explain())
+
+    def compute(self, **policy: Any) -> Any:
+        """Compute each part beside its data and return a new object.
+
+        Parameters
+        ----------
+        **policy : Any
+            Settings for this run, see :class:`xr_locality.Session`.
+
+        Returns
+        -------
+        Dataset, DataArray or DataTree
+            What ``.compute()`` would return: same values, coordinates,
+            attributes and encodings.
+        """
+        return api.compute(self._obj, **policy)[0]
+
+    def load(self, **policy: Any) -> Any:
+        """Compute each part beside its data, in place, and return the object."""
+        _fill(self._obj, self.compute(**policy))
+        return self._obj
+
+    def persist(self, **policy: Any) -> Any:
+        """Compute, and leave the chunks in the regions where they are made."""
+        return api.persist(self._obj, **policy)[0]
+
+    def tag(self, region: str | Region) -> Any:
+        """Say by hand where the data lie; see :func:`xr_locality.tag`."""
+        return api.tag(self._obj, region)
+
+
+def _fill(obj: Any, computed: Any) -> None:
+    """Put computed values into an object's own variables, as ``load`` does."""
+    if isinstance(obj, xr.DataTree):
+        for node in obj.subtree:
+            _fill_variables(dict(node.variables), dict(computed[node.path].variables))
+    elif isinstance(obj, xr.Dataset):
+        _fill_variables(dict(obj.variables), dict(computed.variables))
+    else:
+        obj.variable.data = computed.variable.data
+        for name, coord in obj.coords.items():
+            _fill_variables({name: coord.variable}, {name: computed.coords[name].variable})
+
+
+def _fill_variables(variables: dict[Any, Any], computed: dict[Any, Any]) -> None:
+    for name, variable in variables.items():
+        # Index variables are in memory, and refuse to be changed.
+        if not isinstance(variable, xr.IndexVariable):
+            variable.data = computed[name].data
+
+
+def register() -> None:
+    """Give Dataset, DataArray and DataTree the accessor."""
+    for decorate in (
+        xr.register_dataset_accessor,
+        xr.register_dataarray_accessor,
+        xr.register_datatree_accessor,
+    ):
+        decorate("locality")(LocalityAccessor)

@@ -1,0 +1,162 @@
+"""dask-level functions: plan, compute, persist, tag; each uses the current session."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from xr_locality.graph import view
+from xr_locality.graph.collections import unpack
+from xr_locality.plan.model import Plan
+from xr_locality.plan.survey import Source, survey
+from xr_locality.regions.detect import Chain
+from xr_locality.regions.model import Region
+from xr_locality.regions.registry import REGISTRY
+from xr_locality.regions.rules import Rules
+from xr_locality.regions.tag import Tag
+from xr_locality.session import current_session
+from xr_locality.sources.walk import find_sources
+
+__all__ = ["compute", "persist", "plan", "sources", "tag"]
+
+T = TypeVar("T")
+
+
+def plan(*collections: Any, **policy: Any) -> Plan:
+    """Decide what would run where, which bytes would cross, and what they cost.
+
+    Pure: reads graphs and metadata, sends no task, starts no cluster.
+
+    Parameters
+    ----------
+    *collections : Any
+        Datasets, DataArrays, DataTrees, dask Arrays, DataFrames, Bags, Delayeds,
+        and containers of them.
+    **policy : Any
+        Settings for this plan, see :class:`Session`. ``endpoints={"aws:us-east-1":
+        None}`` plans for endpoints that are only named.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    RegionError
+        If the region of a source is not known.
+    EndpointError
+        If data lie in a region without an endpoint.
+    BudgetError
+        If more would cross than ``max_egress`` allows.
+    LocalityErrorGroup
+        If several of these are wrong.
+    """
+    return current_session().plan(*collections, **policy)
+
+
+def compute(*collections: Any, **policy: Any) -> tuple[Any, ...]:
+    """Compute collections, each part of their graph beside its data.
+
+    Parameters
+    ----------
+    *collections : Any
+        As ``dask.compute`` takes them.
+    **policy : Any
+        Settings for this run, see :class:`Session`.
+
+    Returns
+    -------
+    tuple
+        As ``dask.compute`` returns it: the same values, dtypes, coordinates,
+        attributes and encodings as without xr-locality.
+
+    Raises
+    ------
+    RegionError, EndpointError, BudgetError
+        As :func:`plan` raises them, before anything is started.
+    ExecutionError
+        If a run broke after it had started.
+    """
+    return current_session().compute(*collections, **policy)
+
+
+def persist(*collections: Any, **policy: Any) -> tuple[Any, ...]:
+    """Compute collections and leave their chunks in the regions where they are made.
+
+    Parameters
+    ----------
+    *collections : Any
+        As ``dask.persist`` takes them.
+    **policy : Any
+        Settings for this run, see :class:`Session`.
+
+    Returns
+    -------
+    tuple
+        The same collections; later plans know where their chunks are.
+    """
+    return current_session().persist(*collections, **policy)
+
+
+def tag(obj: T, region: str | Region) -> T:
+    """Say by hand in which region an object's data lie.
+
+    What is known of a source is kept under its store and under the names of the
+    graph's layers, so the tag holds for everything computed from `obj`.
+
+    Parameters
+    ----------
+    obj : Dataset, DataArray, DataTree or dask collection
+        The object, as it was opened.
+    region : str or Region
+        Where its data lie.
+
+    Returns
+    -------
+    object
+        `obj` itself.
+
+    Raises
+    ------
+    RegionError
+        If the region's name is malformed.
+    """
+    where = Region.parse(region)
+    marked = Tag(region=where, evidence="tagged by hand")
+    for part in unpack(obj).parts:
+        roots = []
+        for name in view.ancestors(part.graph, part.layers):
+            layer = part.graph.layers[name]
+            found = find_sources(view.embedded(layer))
+            for each in found:
+                REGISTRY.add(each.group, marked, kind="hand")
+            if found or not part.graph.dependencies.get(name):
+                roots.append(name)
+        REGISTRY.tag_layers(roots, where)
+    return obj
+
+
+def sources(obj: Any) -> tuple[Source, ...]:
+    """List what an object's graph reads, and from which region.
+
+    Parameters
+    ----------
+    obj : Any
+        As :func:`plan` takes it.
+
+    Returns
+    -------
+    tuple of Source
+        The region is None where nobody knows it.
+    """
+    from xr_locality import config
+
+    bundle = unpack(obj)
+    settings = config.read()
+    found, _ = survey(
+        bundle.graph(),
+        bundle.parts,
+        chain=Chain(Rules.parse(settings.rules)),
+        unknown=None,
+        find_cluster=current_session().find,
+    )
+    return found.sources

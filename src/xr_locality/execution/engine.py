@@ -1,0 +1,458 @@
+"""Carries out a run: the asynchronous shell around the state machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask.typing import Key
+from distributed import Future, as_completed
+
+from xr_locality.endpoints.base import Connection
+from xr_locality.errors import EndpointError, LocalityError, TransferError
+from xr_locality.execution import remote
+from xr_locality.execution.machine import (
+    Cancel,
+    Computed,
+    Event,
+    Failed,
+    Fetched,
+    Finish,
+    Gather,
+    Gathered,
+    Instruction,
+    PartitionKeys,
+    Release,
+    RunMachine,
+    Submit,
+)
+from xr_locality.execution.progress import Callback, Progress
+from xr_locality.execution.report import RegionReport, Report
+from xr_locality.execution.ship import Shipped
+from xr_locality.execution.submission import (
+    Submission,
+    mail_key,
+    submit_partition,
+    submit_whole,
+)
+from xr_locality.execution.transfer import Links, Opened, can_dial
+from xr_locality.placement.costs import CostModel
+from xr_locality.plan.model import Partition, Plan
+from xr_locality.regions.model import Region
+
+__all__ = ["Run"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether a region is still there.
+_GUARD_SECONDS = 2.0
+
+#: Seconds between two measurements of how far a run is.
+_PROGRESS_SECONDS = 0.25
+
+#: Seconds that cancelling in a region may take before it is left alone.
+_CANCEL_SECONDS = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One execution of a plan over open connections.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    connections : mapping of Region to Connection
+        One, open, for each region of the plan.
+    links : Links
+        The session's links between clusters.
+    costs : CostModel
+        Prices what was measured.
+    relay : bool
+        Whether values go by way of the client even where workers could reach
+        each other's schedulers.
+    patience_seconds : float
+        How long a scheduler may be out of reach.
+    annotations : mapping
+        What ``dask.annotate`` has set where the user called.
+    callbacks : tuple of Callback
+        Told of what happens.
+    """
+
+    plan: Plan
+    connections: Mapping[Region, Connection]
+    links: Links
+    costs: CostModel
+    relay: bool
+    patience_seconds: float
+    annotations: Mapping[str, Any]
+    callbacks: tuple[Callback, ...] = ()
+    #: Where to put the Futures of results that stay in their regions, instead of
+    #: bringing the results here.
+    keep: dict[Key, tuple[Region, Connection, Future]] | None = None
+    #: Marks the keys of this run on every scheduler.
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    _submissions: dict[Region, Submission] = field(default_factory=dict)
+    _pullers: dict[Region, remote.Puller] = field(default_factory=dict)
+    _pending: dict[Region, list[Key]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _values: dict[Key, Any] = field(default_factory=dict)
+    _moved: dict[tuple[Region, Region], int] = field(default_factory=dict)
+    _fetched: dict[tuple[str, str], int] = field(default_factory=dict)
+    _mailed: list[Future] = field(default_factory=list)
+    _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
+    _succeeded: bool = False
+
+    async def execute(self) -> tuple[dict[Key, Any], Report]:
+        """Run the plan to its end.
+
+        Returns
+        -------
+        values : dict of key to object
+            The value of each output key.
+        report : Report
+            What was measured.
+
+        Raises
+        ------
+        Exception
+            What a task raised, as it is, with a note of where it ran.
+        EndpointError
+            If a region was lost.
+        TransferError
+            If a boundary value could not be moved.
+        """
+        started = time.monotonic()
+        machine = RunMachine(_owed(self.plan))
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._clean_up)
+            for connection in self.connections.values():
+                stack.callback(self.links.listen(connection, self.name, self._moved_by_worker))
+            if self.callbacks:
+                self._start(self._watch_progress())
+            instructions = machine.start()
+            while True:
+                finish = await self._carry_out(instructions)
+                if finish is not None:
+                    break
+                instructions = machine.handle(await self._events.get())
+            if finish.error is not None:
+                self._tell("failed", error=finish.error)
+                raise finish.error
+            await self._measure()
+            self._succeeded = True
+        seconds = time.monotonic() - started
+        self._tell("finished", seconds=seconds)
+        return self._values, self._report(seconds)
+
+    async def _carry_out(self, instructions: list[Instruction]) -> Finish | None:
+        submits = [each for each in instructions if isinstance(each, Submit)]
+        if submits:
+            await asyncio.gather(*(self._submit(each.region) for each in submits))
+        for instruction in instructions:
+            match instruction:
+                case Gather(region=region, key=key) if self.keep is None:
+                    self._gather_soon(region, key)
+                case Gather(region=region, key=key):
+                    self._keep(region, key)
+                case Release(region=region, sends=sends, fetches=fetches):
+                    self._release(region, sends, fetches)
+                case Cancel(region=region):
+                    await self._cancel(region)
+                case Finish():
+                    return instruction
+                case Submit():
+                    pass
+        return None
+
+    async def _submit(self, region: Region) -> None:
+        partition = next(part for part in self.plan.partitions if part.region == region)
+        connection = self.connections[region]
+        if len(self.plan.partitions) == 1:
+            submission = await submit_whole(
+                self.plan.bundle, connection, run=self.name, annotations=self.annotations
+            )
+        else:
+            submission = await submit_partition(
+                partition,
+                connection,
+                run=self.name,
+                links=await self._open_links(partition),
+                annotations=self.annotations,
+            )
+        self._submissions[region] = submission
+        self._count(self.plan.client, region, partition.upload_nbytes)
+        self._tell("submitted", region=region, tasks=partition.n_tasks)
+        logger.info("Run %s: sent %s its partition of %s tasks", self.name, region, partition.n_tasks)
+        self._start(self._watch(submission.outputs, region, Computed))
+        self._start(self._watch(submission.fetches, region, Fetched))
+        self._start(self._watch(submission.sends, region, None))
+        self._start(self._guard(region))
+
+    async def _open_links(self, partition: Partition) -> dict[Region, Opened]:
+        consumer = self.connections[partition.region]
+        links: dict[Region, Opened] = {}
+        for source in sorted({boundary.source for boundary in partition.fetches}):
+            producer = self.connections[source]
+            direct = can_dial(producer) and not self.relay
+            links[source] = await self.links.open(consumer, producer if direct else None)
+        return links
+
+    async def _watch(
+        self,
+        futures: Mapping[Key, Future],
+        region: Region,
+        kind: Callable[..., Event] | None,
+    ) -> None:
+        """Turn Futures that end into events."""
+        keys: dict[Key, list[Key]] = {}
+        for key, future in futures.items():
+            keys.setdefault(future.key, []).append(key)
+        if not keys:
+            return
+        loop = self.connections[region].client.loop
+        async for future in as_completed(list(futures.values()), loop=loop):
+            if future.status != "finished":
+                await self._events.put(await self._failure(region, future))
+                return
+            for key in keys[future.key]:
+                if kind is not None:
+                    await self._events.put(kind(region=region, key=key))
+                elif self._is_relayed(region):
+                    self._start(self._relay(region, key))
+
+    async def _failure(self, region: Region, future: Future) -> Failed:
+        where = self.connections[region].endpoint.describe()
+        if future.status != "error":
+            return Failed(
+                region=region,
+                error=EndpointError(
+                    f"Region {str(region)!r}: {where} lost or cancelled task {future.key!r}. "
+                    "See whether the cluster still runs; computing again starts a new one.",
+                    region=str(region),
+                    endpoint=where,
+                    key=future.key,
+                ),
+            )
+        error = await future.exception()
+        fetching = self._fetching(region, future)
+        if isinstance(error, ConnectionError) and fetching:
+            source, key = fetching
+            moving = TransferError(
+                f"Region {str(region)!r} could not fetch {key!r} from region {str(source)!r}: "
+                f"{error}. Its workers must reach the other gateway's proxy; transfer='relay' "
+                "goes by way of this machine instead.",
+                source=str(source),
+                target=str(region),
+                key=key,
+            )
+            moving.__cause__ = error
+            return Failed(region=region, error=moving)
+        error = error.with_traceback(await future.traceback())
+        error.add_note(f"Raised by task {future.key!r} in region {str(region)!r}, on {where}.")
+        return Failed(region=region, error=error)
+
+    def _fetching(self, region: Region, future: Future) -> tuple[Region, Key] | None:
+        """Find the fetch that a failed Future failed by: itself, or one it waited for."""
+        partition = next(part for part in self.plan.partitions if part.region == region)
+        fetches = self._submissions[region].fetches
+        for boundary in partition.fetches:
+            failed = fetches[boundary.key]
+            if failed.key == future.key or failed.status == "error":
+                return boundary.source, boundary.key
+        return None
+
+    async def _guard(self, region: Region) -> None:
+        """Look after a region until the run ends: a stopped cluster tells nobody."""
+        while True:
+            await asyncio.sleep(_GUARD_SECONDS)
+            try:
+                await self.connections[region].check()
+            except EndpointError as error:
+                await self._events.put(Failed(region=region, error=error))
+                return
+
+    def _keep(self, region: Region, key: Key) -> None:
+        """Leave a result where it is, and hand its Future to the caller."""
+        assert self.keep is not None
+        future = self._submissions[region].outputs.pop(key)
+        self.keep[key] = (region, self.connections[region], future)
+        self._events.put_nowait(Gathered(region=region, keys=(key,)))
+
+    def _gather_soon(self, region: Region, key: Key) -> None:
+        """Gather a result together with those that get ready while others travel."""
+        running = region in self._pending
+        self._pending.setdefault(region, []).append(key)
+        if not running:
+            self._start(self._gather(region))
+
+    async def _gather(self, region: Region) -> None:
+        while keys := self._pending[region]:
+            self._pending[region] = []
+            futures = self._submissions[region].outputs
+            try:
+                values, moved = await self._puller(region).pull(futures[key].key for key in keys)
+            except ConnectionError as error:
+                await self._events.put(Failed(region=region, error=self._unreachable(region, error)))
+                return
+            for key in keys:
+                self._values[key] = values[futures[key].key]
+            self._count(region, self.plan.client, sum(moved.values()))
+            await self._events.put(Gathered(region=region, keys=tuple(keys)))
+        del self._pending[region]
+
+    def _unreachable(self, region: Region, error: Exception) -> TransferError:
+        where = self.connections[region].endpoint.describe()
+        return TransferError(
+            f"Results of region {str(region)!r} could not be brought from {where}: {error}. "
+            "See whether the cluster still runs.",
+            source=str(region),
+            target=str(self.plan.client),
+        )
+
+    def _is_relayed(self, source: Region) -> bool:
+        return self.relay or not can_dial(self.connections[source])
+
+    async def _relay(self, source: Region, key: Key) -> None:
+        """Carry a boundary value through this process to those who wait for it."""
+        boundary = next(each for each in self.plan.boundaries if each.key == key)
+        future = self._submissions[source].sends[key]
+        try:
+            values, moved = await self._puller(source).pull([future.key])
+            name = mail_key(key, self.name)
+            for target in boundary.targets:
+                client = self.connections[target].client
+                mailed = await client.scatter({name: values[future.key]}, hash=False, direct=False)
+                self._mailed.append(mailed[name])
+        except (OSError, TimeoutError) as error:
+            await self._events.put(Failed(region=source, error=self._unreachable(source, error)))
+            return
+        self._count(source, self.plan.client, sum(moved.values()))
+
+    def _puller(self, region: Region) -> remote.Puller:
+        if region not in self._pullers:
+            connection = self.connections[region]
+            self._pullers[region] = remote.Puller(
+                connection.scheduler_address, connection.connection_args, self.patience_seconds
+            )
+        return self._pullers[region]
+
+    def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
+        submission = self._submissions[region]
+        for held, keys in ((submission.sends, sends), (submission.fetches, fetches)):
+            for key in keys:
+                if (future := held.pop(key, None)) is not None:
+                    future.release()
+
+    async def _cancel(self, region: Region) -> None:
+        submission = self._submissions.get(region)
+        if submission is None:
+            return
+        with suppress(OSError, TimeoutError, LocalityError):
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await submission.connection.client.cancel(submission.held(), force=True)
+
+    def _moved_by_worker(self, told: Mapping[str, Any]) -> None:
+        source, target = Region.parse(told["source"]), Region.parse(told["target"])
+        if told["relayed"]:
+            source = self.plan.client
+        self._count(source, target, told["nbytes"])
+        pair = (told["source"], told["target"])
+        self._fetched[pair] = self._fetched.get(pair, 0) + 1
+        self._tell("moved", source=source, target=target, nbytes=told["nbytes"])
+
+    def _count(self, source: Region, target: Region, nbytes: int) -> None:
+        if source != target and nbytes:
+            self._moved[source, target] = self._moved.get((source, target), 0) + nbytes
+
+    async def _measure(self) -> None:
+        """Ask each scheduler what the run's tasks have done, before they are forgotten."""
+
+        async def ask(region: Region, submission: Submission) -> None:
+            self._measured[region] = await submission.connection.client.run_on_scheduler(
+                Shipped(remote.measure_span), submission.span_id
+            )
+
+        await asyncio.gather(*(ask(*each) for each in self._submissions.items()))
+
+    async def _watch_progress(self) -> None:
+        """Tell how far each region is, for as long as the run lasts."""
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            await self._measure()
+            for region, measured in self._measured.items():
+                self._tell(
+                    "progress", region=region, done=measured["done"], tasks=measured["tasks"]
+                )
+
+    def _report(self, seconds: float) -> Report:
+        moved = dict(sorted(self._moved.items()))
+        expected = sum(len(boundary.targets) for boundary in self.plan.boundaries)
+        return Report(
+            moved=moved,
+            usd=sum(
+                self.costs.usd(source, target, nbytes)
+                for (source, target), nbytes in moved.items()
+            ),
+            seconds=seconds,
+            by_region={
+                region: RegionReport(tasks=int(each["tasks"]), seconds=float(each["seconds"]))
+                for region, each in sorted(self._measured.items())
+            },
+            retries=max(0, sum(self._fetched.values()) - expected),
+            plan=self.plan,
+        )
+
+    def _start(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            region = next(iter(self.connections))
+            self._events.put_nowait(Failed(region=region, error=error))
+
+    async def _clean_up(self) -> None:
+        """Leave nothing of the run on any scheduler, and nothing running here."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for region, submission in self._submissions.items():
+            if not self._succeeded:
+                await self._cancel(region)
+            for future in submission.held():
+                future.release()
+        for future in self._mailed:
+            future.release()
+        for puller in self._pullers.values():
+            await puller.close()
+
+    def _tell(self, what: str, **facts: Any) -> None:
+        progress = Progress(run=self.name, what=what, facts=facts)
+        for callback in self.callbacks:
+            callback(progress)
+
+
+def _owed(plan: Plan) -> dict[Region, PartitionKeys]:
+    """Tell the machine what each region owes."""
+    return {
+        partition.region: PartitionKeys(
+            outputs=frozenset(partition.outputs),
+            sends={
+                boundary.key: frozenset(boundary.targets)
+                for boundary in plan.boundaries
+                if boundary.source == partition.region
+            },
+            fetches=frozenset(boundary.key for boundary in partition.fetches),
+        )
+        for partition in plan.partitions
+    }

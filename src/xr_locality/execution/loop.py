@@ -1,0 +1,94 @@
+"""One event loop in a thread of its own, and a synchronous way into it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any, Generic, TypeVar
+
+from distributed.utils import LoopRunner
+
+from xr_locality.errors import ExecutionError
+
+__all__ = ["BackgroundLoop"]
+
+T = TypeVar("T")
+
+#: Seconds that an interrupted call may take to tidy up before it is left alone.
+_TIDY_SECONDS = 15.0
+
+
+class BackgroundLoop:
+    """Runs coroutines for callers that are not asynchronous; started on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runner: LoopRunner | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end and return its result.
+
+        An interrupt (Ctrl-C) cancels it and waits until it has tidied up.
+
+        Raises
+        ------
+        ExecutionError
+            If called on the loop's own thread, where it would wait for itself.
+        """
+        with self._lock:
+            if self._runner is None:
+                self._runner = LoopRunner(asynchronous=False)
+                self._runner.start()
+            loop = self._runner.loop.asyncio_loop
+        if _running_loop() is loop:
+            coroutine.close()
+            raise ExecutionError("A synchronous call was made on the session's own event loop.")
+        call = _Call(coroutine)
+        asyncio.run_coroutine_threadsafe(call.run(), loop)
+        try:
+            return call.outcome.result()
+        except KeyboardInterrupt:
+            loop.call_soon_threadsafe(call.cancel)
+            # It is what the coroutine does about it that is waited for, not its result.
+            wait({call.outcome}, timeout=_TIDY_SECONDS)
+            raise
+
+    def stop(self) -> None:
+        """Stop the loop and its thread; may be called twice."""
+        with self._lock:
+            runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.stop()
+
+
+class _Call(Generic[T]):
+    """One coroutine, whose outcome is there only when it has really ended."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.outcome: Future[T] = Future()
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+
+    async def run(self) -> None:
+        """Run the coroutine and keep what comes of it."""
+        self._task = asyncio.ensure_future(self._coroutine)
+        try:
+            self.outcome.set_result(await self._task)
+        except asyncio.CancelledError:
+            self.outcome.set_exception(CancelledError())
+        except BaseException as error:
+            self.outcome.set_exception(error)
+
+    def cancel(self) -> None:
+        """Cancel the coroutine; called on the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

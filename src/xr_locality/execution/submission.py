@@ -1,0 +1,207 @@
+"""Sends a partition to its scheduler, and keeps the Futures of what is owed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask
+from dask._expr import HLGExpr
+from dask._task_spec import Task, TaskRef
+from dask.base import collections_to_expr
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.typing import Key
+from distributed import Future, span
+
+from xr_locality.endpoints.base import Connection
+from xr_locality.execution import remote
+from xr_locality.execution.ship import Shipped
+from xr_locality.execution.transfer import Opened
+from xr_locality.graph.collections import Bundle, Part
+from xr_locality.plan.model import Boundary, Partition
+from xr_locality.regions.model import Region
+
+__all__ = ["Submission", "submit_partition", "submit_whole"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Submission:
+    """What a region was sent.
+
+    Attributes
+    ----------
+    connection : Connection
+        Where it was sent.
+    span_id : str
+        The span that its tasks are counted under.
+    outputs, sends, fetches : dict of key to Future
+        What is held there, by the plan's keys.
+    """
+
+    connection: Connection
+    span_id: str
+    outputs: dict[Key, Future] = field(default_factory=dict)
+    sends: dict[Key, Future] = field(default_factory=dict)
+    fetches: dict[Key, Future] = field(default_factory=dict)
+
+    def held(self) -> list[Future]:
+        """List all Futures that are still held."""
+        return [*self.outputs.values(), *self.sends.values(), *self.fetches.values()]
+
+
+async def submit_whole(
+    bundle: Bundle, connection: Connection, *, run: str, annotations: Mapping[str, Any]
+) -> Submission:
+    """Send everything to one region, as ``client.compute`` would, but not finalised.
+
+    Layers stay symbolic: the scheduler optimises and materialises them. Chunks
+    are assembled by the client, which is faster than on one worker.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What to compute.
+    connection : Connection
+        Where.
+    run : str
+        Names the run's span.
+    annotations : mapping
+        What ``dask.annotate`` has set where the user called.
+    """
+    frames = [part for part in bundle.parts if _is_expression(part)]
+    graphs = [part for part in bundle.parts if not _is_expression(part)]
+    groups = [*([part] for part in frames), *([graphs] if graphs else [])]
+    with dask.annotate(**annotations), span("xr-locality", run) as span_id:
+        submission = Submission(connection=connection, span_id=span_id)
+        for group in groups:
+            expression = collections_to_expr([part.collection for part in group]).optimize()
+            names = list(flatten(expression.__dask_keys__()))
+            wanted = [key for part in group for key in part.flat_keys()]
+            futures = await _send(connection, expression, names)
+            # A DataFrame's keys are renamed when its expression is fused; their order stays.
+            same = set(names) == set(wanted)
+            pairs = zip(wanted, wanted if same else names, strict=True)
+            submission.outputs.update({key: futures[name] for key, name in pairs})
+    return submission
+
+
+async def submit_partition(
+    partition: Partition,
+    connection: Connection,
+    *,
+    run: str,
+    links: Mapping[Region, Opened],
+    annotations: Mapping[str, Any],
+) -> Submission:
+    """Send a region its part of a split graph, with fetches for what it lacks.
+
+    Parameters
+    ----------
+    partition : Partition
+        The part.
+    connection : Connection
+        Where.
+    run : str
+        Makes its keys unlike those of any other run.
+    links : mapping of Region to Opened
+        How its workers reach the regions that it fetches from.
+    annotations : mapping
+        What ``dask.annotate`` has set where the user called.
+    """
+    layers: dict[str, Layer] = dict(partition.graph.layers)
+    dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
+    for name, tasks in _fetch_tasks(partition, run, links).items():
+        if name in layers:
+            tasks = {**layers[name], **tasks}
+        layers[name] = MaterializedLayer(tasks)
+        dependencies.setdefault(name, set())
+        for layer, needs in partition.needs.items():
+            if name in needs:
+                dependencies[layer].add(name)
+    sends = {key: send_key(key) for key in partition.sends}
+    if sends:
+        packing = Shipped(remote.pack)
+        layers[_SEND] = MaterializedLayer(
+            {name: Task(name, packing, TaskRef(key)) for key, name in sends.items()}
+        )
+        dependencies[_SEND] = set(partition.graph.layers)
+    fetched = [boundary.key for boundary in partition.fetches]
+    owed = [*partition.outputs, *sends.values(), *fetched]
+    expression = HLGExpr(
+        dsk=HighLevelGraph(layers, dependencies),
+        low_level_optimizer=Shipped(remote.PartitionOptimizer(run, partition.fixed)),
+        output_keys=owed,
+    )
+    names = {
+        key: key if key in partition.fixed else remote.rename(key, run)
+        for key in dict.fromkeys(owed)
+    }
+    with dask.annotate(**annotations), span("xr-locality", run) as span_id:
+        futures = await _send(connection, expression, list(names.values()))
+    return Submission(
+        connection=connection,
+        span_id=span_id,
+        outputs={key: futures[names[key]] for key in partition.outputs},
+        sends={key: futures[names[name]] for key, name in sends.items()},
+        fetches={key: futures[names[key]] for key in fetched},
+    )
+
+
+#: Layer of the tasks that make boundary values ready to be sent.
+_SEND = "locality-send"
+
+
+def send_key(key: Key) -> Key:
+    """Name the packed form of a boundary value."""
+    if isinstance(key, tuple):
+        return (f"{_SEND}-{key[0]}", *key[1:])
+    return f"{_SEND}-{key}"
+
+
+def mail_key(key: Key, run: str) -> Key:
+    """Name a boundary value that the client has relayed."""
+    return remote.rename(("locality-mail", str(key)), run)
+
+
+async def _send(connection: Connection, expression: Any, names: list[Key]) -> dict[Key, Future]:
+    # Pickling a large graph takes a while: not on the event loop.
+    futures = await asyncio.to_thread(connection.client.get, expression, names, sync=False)
+    return dict(zip(names, futures, strict=True))
+
+
+def _fetch_tasks(
+    partition: Partition, run: str, links: Mapping[Region, Opened]
+) -> dict[str, dict[Key, Task]]:
+    """Make the tasks that fetch boundary values, by the layers that make these values."""
+    fetching = Shipped(remote.fetch)
+    tasks: dict[str, dict[Key, Task]] = {}
+    for boundary in partition.fetches:
+        link = links[boundary.source]
+        facts = {
+            "run": run,
+            "source": str(boundary.source),
+            "target": str(partition.region),
+            "relayed": link.relayed,
+        }
+        tasks.setdefault(boundary.layer, {})[boundary.key] = Task(
+            boundary.key,
+            fetching,
+            link.name,
+            link.share,
+            wanted_key(boundary, run, relayed=link.relayed),
+            remote.rename(boundary.key, run),
+            facts,
+        )
+    return tasks
+
+
+def wanted_key(boundary: Boundary, run: str, *, relayed: bool) -> Key:
+    """Name a boundary value as the scheduler that is asked for it knows it."""
+    return mail_key(boundary.key, run) if relayed else remote.rename(send_key(boundary.key), run)
+
+
+def _is_expression(part: Part) -> bool:
+    return hasattr(part.collection, "expr")

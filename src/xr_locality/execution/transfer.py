@@ -1,0 +1,134 @@
+"""Links between clusters: how workers of one region reach the values of another."""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from xr_locality.endpoints.base import Connection
+from xr_locality.execution import remote
+from xr_locality.execution.ship import ship
+
+__all__ = ["Links", "Opened", "can_dial"]
+
+#: Takes what a worker says.
+Tell: TypeAlias = Callable[[Mapping[str, Any]], None]
+
+#: Bytes of the key under which a route travels.
+_KEY_NBYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A link that the workers of a cluster have.
+
+    Attributes
+    ----------
+    name : str
+        The plugin's name.
+    share : bytes
+        The key that opens what the plugin holds; travels with the fetches.
+    relayed : bool
+        Whether values come by way of the client.
+    """
+
+    name: str
+    share: bytes = field(repr=False)
+    relayed: bool
+
+
+class _LinkPlugin(WorkerPlugin):
+    """Becomes a :class:`remote.Link` where it is unpickled."""
+
+    def __init__(self, name: str, pickled: bytes) -> None:
+        self.name = name
+        self._pickled = pickled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self._pickled,)
+
+
+def can_dial(source: Connection) -> bool:
+    """Whether workers elsewhere may reach a cluster: an in-process one, nobody can."""
+    return not source.scheduler_address.startswith("inproc://")
+
+
+@dataclass(slots=True)
+class Links:
+    """The links that a session has opened, each once for a pair of clusters.
+
+    Parameters
+    ----------
+    patience_seconds : float
+        How long a producer's scheduler may be out of reach.
+    """
+
+    patience_seconds: float
+    #: Connections are kept beside the links, so that no identity is given twice.
+    _opened: dict[tuple[int, int], tuple[Connection, Connection | None, Opened]] = field(
+        default_factory=dict
+    )
+    _tellers: dict[int, tuple[Connection, dict[str, Tell]]] = field(default_factory=dict)
+
+    async def open(self, consumer: Connection, source: Connection | None) -> Opened:
+        """Give the workers of `consumer`, and those that join later, a way to `source`.
+
+        Parameters
+        ----------
+        consumer : Connection
+            The cluster that fetches.
+        source : Connection or None
+            The cluster that has the values; None where the client relays them
+            to the consumer's own scheduler.
+        """
+        pair = (id(consumer), id(source))
+        if pair not in self._opened:
+            route = None if source is None else (source.scheduler_address, source.security)
+            share = secrets.token_bytes(_KEY_NBYTES)
+            sealed = remote.seal(pickle.dumps(route), share)
+            name = f"xr-locality-{secrets.token_hex(8)}"
+            link = remote.Link(name, sealed, self.patience_seconds)
+            await consumer.client.register_plugin(_LinkPlugin(name, ship(link)))
+            opened = Opened(name=name, share=share, relayed=source is None)
+            self._opened[pair] = (consumer, source, opened)
+        return self._opened[pair][2]
+
+    def listen(self, connection: Connection, run: str, tell: Tell) -> Callable[[], None]:
+        """Call `tell` with what workers say they have moved for a run.
+
+        A client has one handler for a topic, so runs at the same time share it.
+
+        Returns
+        -------
+        callable
+            Ends the listening.
+        """
+        tellers = self._tellers.get(id(connection))
+        if tellers is None:
+            listening: dict[str, Tell] = {}
+            tellers = self._tellers[id(connection)] = connection, listening
+
+            def dispatch(stamped: tuple[float, Mapping[str, Any]]) -> None:
+                _, told = stamped
+                if (listener := listening.get(told.get("run", ""))) is not None:
+                    listener(told)
+
+            connection.client.subscribe_topic(remote.TOPIC, dispatch)
+        tellers[1][run] = tell
+
+        def end() -> None:
+            del tellers[1][run]
+
+        return end
+
+    async def close(self) -> None:
+        """Take the links back from clusters that live on."""
+        opened, self._opened = self._opened, {}
+        for consumer, _, link in opened.values():
+            if consumer.endpoint.adopted and consumer.alive:
+                await consumer.client.unregister_worker_plugin(link.name)

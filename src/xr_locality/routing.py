@@ -1,0 +1,136 @@
+"""``routed()``: route plain ``.compute()`` in existing code, leaving no state behind.
+
+dask's ``scheduler`` setting is one for the process, so one dispatcher is
+installed while anybody is inside, and asks a context variable whether *this*
+thread (or asynchronous task) is. Others go where they would have gone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import dask
+from dask.base import get_scheduler
+
+from xr_locality.graph.expression import default_get, take_apart
+from xr_locality.session import Session, current_session
+
+__all__ = ["routed"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What somebody who entered asked for."""
+
+    session: Session
+    policy: Mapping[str, Any]
+
+
+_route: ContextVar[_Route | None] = ContextVar("xr_locality_route", default=None)
+
+
+@contextmanager
+def routed(**policy: Any) -> Iterator[Session]:
+    """Route plain ``.compute()``, ``.load()``, ``.plot()`` and ``dask.compute`` inside.
+
+    Only code of this thread, or of this asynchronous task, is routed. A
+    ``Client()`` made inside takes over from there on, as it does in dask.
+
+    Parameters
+    ----------
+    **policy : Any
+        Settings for what is routed, see :class:`Session`.
+
+    Yields
+    ------
+    Session
+        Its ``reports`` tell what was moved.
+
+    Examples
+    --------
+    >>> with routed(objective="bytes"):
+    ...     import dask.array as da
+    ...     int(da.ones(3, chunks=1).sum().compute())
+    3
+    """
+    own = Session(**policy) if policy.get("endpoints") is not None else None
+    session = own or current_session()
+    token = _route.set(_Route(session, {} if own else policy))
+    _DISPATCHER.enter()
+    try:
+        yield session
+    finally:
+        _DISPATCHER.leave()
+        _route.reset(token)
+        if own is not None:
+            own.close()
+
+
+@dataclass(slots=True)
+class _Dispatcher:
+    """Stands as dask's scheduler while anybody is inside ``routed()``."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    saved: Any = None
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.saved = dask.config.get("scheduler", None)
+                dask.config.config["scheduler"] = self.get
+            self.inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            # Somebody else may have set a scheduler since: only our own is taken back.
+            if self.inside == 0 and dask.config.get("scheduler", None) == self.get:
+                if self.saved is None:
+                    del dask.config.config["scheduler"]
+                else:
+                    dask.config.config["scheduler"] = self.saved
+
+    def get(self, expression: Any, keys: Any, **kwargs: Any) -> Any:
+        """Compute an expression's keys, as dask's schedulers do."""
+        route = _route.get()
+        if route is None:
+            return self._otherwise(expression)(expression, keys, **kwargs)
+        bundle, order = take_apart(expression, keys)
+        values = dict(
+            zip(order, route.session.compute_bundle(bundle, **route.policy), strict=True)
+        )
+        return _nest(keys, values)
+
+    def persist(self, collections: Sequence[Any], **kwargs: Any) -> Any:
+        """Persist collections; dask looks for this on a scheduler's owner."""
+        route = _route.get()
+        if route is None:
+            with dask.config.set(scheduler=self.saved):
+                return dask.persist(*collections, **kwargs)
+        return route.session.persist(*collections, **route.policy)
+
+    def _otherwise(self, expression: Any) -> Any:
+        """Find the scheduler that would have been used without us."""
+        if self.saved is not None:
+            return get_scheduler(scheduler=self.saved)
+        try:
+            from distributed import get_client
+
+            return get_client().get
+        except (ImportError, ValueError):
+            return default_get(expression)
+
+
+def _nest(keys: Any, values: Mapping[Any, Any]) -> Any:
+    if isinstance(keys, list):
+        return [_nest(key, values) for key in keys]
+    return values[keys]
+
+
+_DISPATCHER: Final = _Dispatcher()

@@ -1,0 +1,437 @@
+"""Sessions: the endpoints and the policy of a run, and the default made from config."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import dask
+
+from xr_locality import config
+from xr_locality.config import Settings
+from xr_locality.errors import (
+    ConfigurationError,
+    EndpointError,
+    LocalityError,
+    LocalityWarning,
+    raise_together,
+)
+from xr_locality.graph.collections import Bundle, unpack
+from xr_locality.placement.costs import CostModel
+from xr_locality.plan.build import Circumstances, build_plan
+from xr_locality.plan.model import Plan
+from xr_locality.regions.detect import Chain
+from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.rules import Rules
+
+if TYPE_CHECKING:
+    from xr_locality.endpoints import Connection, Endpoint, EndpointPool
+    from xr_locality.execution.loop import BackgroundLoop
+    from xr_locality.execution.progress import Callback
+    from xr_locality.execution.report import Report
+    from xr_locality.execution.transfer import Links
+
+__all__ = ["Session", "current_session"]
+
+logger = logging.getLogger(__name__)
+
+#: Reports that a session keeps; the oldest go.
+_REPORTS = 100
+
+_current: ContextVar[Session | None] = ContextVar("xr_locality_session", default=None)
+
+
+class Session:
+    """The endpoints and the policy of some runs.
+
+    A context manager: inside it, ``ds.locality.compute()`` uses this session.
+    Endpoints are opened when a plan first needs them, in parallel, stay open
+    for the next run, and are closed at the end: those that the session opened.
+
+    Parameters
+    ----------
+    endpoints : mapping of str or Region to endpoint, optional
+        Where each region's scheduler is: a :class:`GatewayEndpoint`, a
+        scheduler's address, a ``distributed.Client``, a cluster object, or a
+        mapping as in the configuration. By default those of the configuration.
+    **policy : Any
+        Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
+        ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
+        ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``.
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting or an endpoint cannot be understood.
+
+    Examples
+    --------
+    >>> with Session({"aws:us-west-2": None}, objective="bytes") as session:
+    ...     session.regions
+    (Region('aws:us-west-2'),)
+    """
+
+    def __init__(
+        self, endpoints: Mapping[str | Region, Any] | None = None, **policy: Any
+    ) -> None:
+        if endpoints is not None:
+            policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
+        self._policy = policy
+        self._settings = config.read(**policy)
+        self._endpoints = _parse_endpoints(self._settings.endpoints)
+        self._lock = threading.RLock()
+        self._loop: BackgroundLoop | None = None
+        self._pool: EndpointPool | None = None
+        self._links: Links | None = None
+        self._tokens: list[Token[Session | None]] = []
+        self._closed = False
+        self._told_local = False
+        #: What was measured, the latest last.
+        self.reports: list[Report] = []
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions that have an endpoint."""
+        return tuple(sorted(self._endpoints))
+
+    def plan(self, *collections: Any, **policy: Any) -> Plan:
+        """Decide what would run where, without starting anything.
+
+        Parameters
+        ----------
+        *collections : Any
+            As :func:`xr_locality.plan` takes them.
+        **policy : Any
+            Settings for this plan alone. ``endpoints={"aws:us-east-1": None}``
+            plans for endpoints that are only named.
+
+        Returns
+        -------
+        Plan
+        """
+        return self._plan(unpack(*collections), **policy)
+
+    def compute(
+        self, *collections: Any, callbacks: Sequence[Callback] = (), **policy: Any
+    ) -> tuple[Any, ...]:
+        """Compute collections, each part beside its data.
+
+        Parameters
+        ----------
+        *collections : Any
+            As ``dask.compute`` takes them.
+        callbacks : sequence of callable
+            Told of what happens, see :class:`xr_locality.execution.progress.Progress`.
+        **policy : Any
+            Settings for this run alone.
+
+        Returns
+        -------
+        tuple
+            The collections with their values, others as they were.
+        """
+        if policy.get("endpoints") is not None:
+            with Session(**{**self._policy, **policy}) as session:
+                return session.compute(*collections, callbacks=callbacks)
+        return self.compute_bundle(unpack(*collections), callbacks=callbacks, **policy)
+
+    def compute_bundle(
+        self, bundle: Bundle, *, callbacks: Sequence[Callback] = (), **policy: Any
+    ) -> tuple[Any, ...]:
+        """Compute what has been taken apart already; see :meth:`compute`."""
+        if not bundle.parts:
+            return bundle.rebuild([])
+        plan = self._plan(bundle, **policy)
+        return bundle.assemble(self._run(plan, callbacks, config.read(**self._merge(policy))))
+
+    def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
+        """Run a plan that this session made.
+
+        Returns
+        -------
+        object or tuple
+            One object for one planned, a tuple for several.
+        """
+        values = self._run(plan, callbacks, self._settings)
+        results = plan.bundle.assemble(values)
+        return results[0] if len(results) == 1 else results
+
+    def persist(self, *collections: Any, **policy: Any) -> tuple[Any, ...]:
+        """Compute collections and leave their chunks in the regions where they are made.
+
+        Returns
+        -------
+        tuple
+            The same collections, backed by what the regions hold.
+        """
+        from xr_locality.execution.held import hold
+
+        bundle = unpack(*collections)
+        if not bundle.parts:
+            return bundle.rebuild([])
+        plan = self._plan(bundle, **policy)
+        settings = config.read(**self._merge(policy))
+        held: dict[Any, Any] = {}
+        self._run(plan, (), settings, keep=held)
+        return bundle.rebuild([hold(part, held, self) for part in bundle.parts])
+
+    def check(self) -> None:
+        """Check that every endpoint can be reached and accepts us; start nothing.
+
+        Raises
+        ------
+        EndpointError
+            If one cannot be used.
+        LocalityErrorGroup
+            If several cannot.
+        """
+        with self._lock:
+            pool, loop = self._open_pool()
+        loop.run(pool.preflight(self.regions))
+
+    def close(self) -> None:
+        """Close what the session opened; may be called twice."""
+        with self._lock:
+            self._closed = True
+            _open_sessions.discard(self)
+            loop, pool, links = self._loop, self._pool, self._links
+            self._loop = self._pool = self._links = None
+        if loop is None or pool is None or links is None:
+            return
+
+        async def close() -> None:
+            try:
+                await links.close()
+            finally:
+                await pool.close()
+
+        try:
+            loop.run(close())
+        finally:
+            loop.stop()
+
+    def find(self, scheduler_address: str) -> Region | None:
+        """Say which region's scheduler has an address; None if none of ours."""
+        if self._pool is not None:
+            return self._pool.find(scheduler_address)
+        from xr_locality.endpoints import EndpointPool
+
+        return EndpointPool(self._endpoints).find(scheduler_address)
+
+    def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
+        settings = config.read(**self._merge(policy))
+        named = policy.get("endpoints")
+        usable = (
+            self.regions if named is None else tuple(sorted(_parse_endpoints(settings.endpoints)))
+        )
+        circumstances = Circumstances(
+            settings=settings,
+            usable=usable,
+            chain=Chain(Rules.parse(settings.rules)),
+            costs=CostModel(settings.prices),
+            find_cluster=self.find,
+        )
+        return build_plan(bundle, circumstances, session=self)
+
+    def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in policy.items() if value is not None}
+        if (endpoints := given.get("endpoints")) is not None:
+            given["endpoints"] = {str(region): each for region, each in endpoints.items()}
+        return {**self._policy, **given}
+
+    def _run(
+        self,
+        plan: Plan,
+        callbacks: Sequence[Callback],
+        settings: Settings,
+        *,
+        keep: dict[Any, Any] | None = None,
+    ) -> dict[Any, Any]:
+        from xr_locality.execution.progress import watch
+
+        if settings.transfer == "stage":
+            raise ConfigurationError(
+                "transfer='stage' is not available in this version. Use 'auto', 'direct' or "
+                "'relay'.",
+                key="transfer",
+            )
+        self._tell_if_local(plan)
+        with self._lock:
+            pool, loop = self._open_pool()
+            links = self._links
+        assert links is not None
+        annotations = dict(dask.get_annotations())
+        with ExitStack() as stack:
+            bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
+            watching = list(callbacks)
+            if bars is not None:
+                watching.append(stack.enter_context(bars))
+            values, report = loop.run(
+                _execute(plan, pool, links, settings, annotations, tuple(watching), keep)
+            )
+        self.reports = [*self.reports[-_REPORTS + 1 :], report]
+        return values
+
+    def _open_pool(self) -> tuple[EndpointPool, BackgroundLoop]:
+        """Make the pool and its loop on first use; the lock is held."""
+        if self._closed:
+            raise EndpointError("This session is closed. Make a new one.")
+        if self._pool is None or self._loop is None:
+            from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
+            from xr_locality.execution.loop import BackgroundLoop
+            from xr_locality.execution.transfer import Links
+
+            endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
+            endpoints.setdefault(LOCAL, EmbeddedEndpoint())
+            self._pool = EndpointPool(endpoints, deadline_seconds=self._settings.start_timeout)
+            self._loop = BackgroundLoop()
+            self._links = Links(patience_seconds=_PATIENCE_SECONDS)
+            _open_sessions.add(self)
+        return self._pool, self._loop
+
+    def _tell_if_local(self, plan: Plan) -> None:
+        """Say, once for a session, that everything is pulled to this machine."""
+        if self._endpoints or plan.regions != (LOCAL,) or self._told_local:
+            return
+        pulled = [each for each in plan.sources if each.region not in (LOCAL, None)]
+        if pulled:
+            self._told_local = True
+            sources = ", ".join(f"{each.url} ({each.region})" for each in pulled)
+            warnings.warn(
+                "No endpoint is configured: computing on this machine, which pulls "
+                f"{sources}. Set locality.endpoints to compute beside the data.",
+                LocalityWarning,
+                stacklevel=4,
+            )
+
+    def __enter__(self) -> Self:
+        self._tokens.append(_current.set(self))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _current.reset(self._tokens.pop())
+        self.close()
+
+    def __repr__(self) -> str:
+        regions = ", ".join(map(str, self.regions)) or "no endpoints"
+        return f"<Session: {regions}{', closed' if self._closed else ''}>"
+
+
+#: Seconds that a producer's scheduler may be out of reach of those who fetch from it.
+_PATIENCE_SECONDS = 60.0
+
+
+async def _execute(
+    plan: Plan,
+    pool: EndpointPool,
+    links: Links,
+    settings: Settings,
+    annotations: Mapping[str, Any],
+    callbacks: tuple[Callback, ...],
+    keep: dict[Any, Any] | None,
+) -> tuple[dict[Any, Any], Report]:
+    """Open what a plan needs, run it, and give back the workers asked for."""
+    from xr_locality.execution.engine import Run
+
+    try:
+        await pool.check(plan.regions)
+    except LocalityError as error:
+        # Those found dead were dropped, and are opened anew below.
+        logger.warning("%s", error)
+    await pool.preflight(plan.regions)
+    connections = await pool.open(plan.regions)
+    asked: list[Connection] = []
+    try:
+        for connection in connections.values():
+            await connection.ensure_workers(1)
+            asked.append(connection)
+        run = Run(
+            plan=plan,
+            connections=connections,
+            links=links,
+            costs=CostModel(settings.prices),
+            relay=settings.transfer == "relay",
+            patience_seconds=_PATIENCE_SECONDS,
+            annotations=annotations,
+            callbacks=callbacks,
+            keep=keep,
+        )
+        return await run.execute()
+    finally:
+        for connection in asked:
+            await connection.restore(1)
+
+
+def _parse_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+    """Make endpoints of what was given, reporting all that is wrong together."""
+    endpoints: dict[Region, Endpoint | None] = {}
+    problems: list[Exception] = []
+    for name, value in given.items():
+        try:
+            region = Region.parse(name)
+            endpoints[region] = None if value is None else _to_endpoint(value, region)
+        except LocalityError as error:
+            problems.append(error)
+    raise_together(problems, message="The endpoints cannot be used:")
+    return endpoints
+
+
+def _to_endpoint(value: Any, region: Region) -> Endpoint | None:
+    from xr_locality.endpoints import to_endpoint
+
+    return to_endpoint(value, region=region)
+
+
+_default_lock = threading.Lock()
+_default: tuple[Mapping[str, Any], Session] | None = None
+
+
+def current_session() -> Session:
+    """Get the session of the enclosing ``with``, else the default made from config.
+
+    The default is made anew when the configured endpoints have changed, and is
+    closed when the interpreter exits.
+    """
+    session = _current.get()
+    if session is not None:
+        return session
+    global _default
+    endpoints = config.read().endpoints
+    with _default_lock:
+        if _default is None or _default[0] != endpoints or _default[1]._closed:
+            if _default is not None:
+                _default[1].close()
+            _default = endpoints, Session()
+        return _default[1]
+
+
+#: Sessions that have something open.
+_open_sessions: set[Session] = set()
+
+
+def _close_all() -> None:
+    for session in list(_open_sessions):
+        try:
+            session.close()
+        except LocalityError:
+            logger.warning("Closing %r at exit failed", session, exc_info=True)
+
+
+# atexit runs after executors have been shut down, and then no host name can be
+# looked up any more to stop a cluster; this runs before.
+_register_atexit: Callable[[Callable[[], None]], object] = getattr(
+    threading, "_register_atexit", atexit.register
+)
+_register_atexit(_close_all)
