@@ -127,7 +127,7 @@ class LocalityErrorGroup(LocalityError, ExceptionGroup, ValueError):  # type: ig
         return ExceptionGroup.__new__(cls, message + listed, exceptions)
 
     def __init__(self, message: str, exceptions: Sequence[Exception]) -> None:
-        self.facts = {}
+        self.facts: dict[str, Any] = {}
         self._title = message
 
     def derive(self, excs: Sequence[Exception]) -> LocalityErrorGroup:  # type: ignore[override]

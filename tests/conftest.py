@@ -1,0 +1,19 @@
+"""Fixtures for all tests: the shipped testbed, and no state left between tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dask
+import pytest
+from xr_locality.regions.registry import REGISTRY
+
+pytest_plugins = ["xr_locality.testing.fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def clean_state() -> Iterator[None]:
+    """Forget tags, and check that no test leaves dask's scheduler setting behind."""
+    yield
+    REGISTRY.clear()
+    assert dask.config.get("scheduler", None) is None

@@ -1,0 +1,326 @@
+"""What is shipped, what importing costs, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+import xr_locality
+
+ROOT = Path(xr_locality.__file__).parent
+
+PUBLIC = {
+    "GatewayEndpoint",
+    "Plan",
+    "Region",
+    "Report",
+    "Session",
+    "compute",
+    "errors",
+    "persist",
+    "plan",
+    "routed",
+    "tag",
+}
+
+#: What each part may import beside itself; what those may import comes along.
+NEXT_LEFT = {
+    "errors": [],
+    "config": ["errors"],
+    "regions": ["config", "errors"],
+    "graph": ["regions"],
+    "sources": ["graph"],
+    "placement": ["regions"],
+    "endpoints": ["regions"],
+    "plan": ["sources", "placement"],
+    "execution": ["plan", "endpoints"],
+    "session": ["execution"],
+    "api": ["session"],
+    "accessor": ["api"],
+    "catalog": ["api"],
+    "cli": ["api"],
+    "routing": ["api"],
+    "__init__": ["accessor", "routing"],
+    "__main__": ["cli"],
+    "testing": ["api", "catalog"],
+}
+
+#: The only part that may import ``testing``, and that only where it is used.
+DEMONSTRATES = "cli"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """One import of a module of ours, or of somebody else's, by a module of ours."""
+
+    by: str
+    line: int
+    target: str
+    name: str | None
+    nested: bool
+    for_types: bool
+
+    @property
+    def part(self) -> str:
+        """The part of the package that imports."""
+        return part_of(self.by)
+
+    def __str__(self) -> str:
+        return f"{self.by}:{self.line} imports {self.target}"
+
+
+def part_of(module: str) -> str:
+    """Name the part of the package that a module belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def find_modules() -> dict[str, Path]:
+    """Find all modules of the package by their dotted names."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ["xr_locality", *path.relative_to(ROOT).with_suffix("").parts]
+        found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = find_modules()
+
+
+def imports() -> Iterator[Import]:
+    """Read all imports from the sources of the package."""
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text("utf-8"))
+        yield from imports_in(tree, module, nested=False, for_types=False)
+
+
+def imports_in(node: ast.AST, module: str, *, nested: bool, for_types: bool) -> Iterator[Import]:
+    """Read the imports below one node of a module's syntax tree."""
+    for child in ast.iter_child_nodes(node):
+        inner = nested or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        types = for_types or (
+            isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        )
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(
+                    by=module,
+                    line=child.lineno,
+                    target=alias.name,
+                    name=None,
+                    nested=nested,
+                    for_types=for_types,
+                )
+        elif isinstance(child, ast.ImportFrom):
+            for alias in child.names:
+                submodule = f"{child.module}.{alias.name}"
+                is_module = submodule in MODULES
+                yield Import(
+                    by=module,
+                    line=child.lineno,
+                    target=submodule if is_module else str(child.module),
+                    name=None if is_module else alias.name,
+                    nested=nested,
+                    for_types=for_types,
+                )
+        yield from imports_in(child, module, nested=inner, for_types=types)
+
+
+def allowed(part: str) -> set[str]:
+    """Name the parts that one may import, itself among them."""
+    found = {part}
+    for left in NEXT_LEFT[part]:
+        found |= allowed(left)
+    return found
+
+
+IMPORTS = list(imports())
+OWN_IMPORTS = [item for item in IMPORTS if item.target.split(".")[0] == "xr_locality"]
+
+
+def in_new_process(code: str) -> object:
+    """Run code that prints JSON in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class TestShipped:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "py.typed",
+            "locality.yaml",
+            "locality-schema.yaml",
+            "data/README.md",
+            "data/cloud_regions.csv",
+            "data/egress_prices.csv",
+            "data/interregion_network.csv",
+        ],
+    )
+    def test_files(self, path: str) -> None:
+        """The package brings its marker for types, its defaults and its tables."""
+        assert resources.files("xr_locality").joinpath(path).is_file()
+
+    def test_public_names(self) -> None:
+        """`__all__` is what the documentation promises, sorted, and each name is there."""
+        assert set(xr_locality.__all__) - {"__version__"} == PUBLIC
+        assert list(xr_locality.__all__) == sorted(xr_locality.__all__)
+        for name in xr_locality.__all__:
+            assert getattr(xr_locality, name) is not None
+
+    def test_plan_is_the_function(self) -> None:
+        """`xr_locality.plan` is the function, though a package bears that name."""
+        code = (
+            "import json, xr_locality, xr_locality.plan.model, xr_locality as xl; "
+            "print(json.dumps(type(xl.plan).__name__))"
+        )
+        assert in_new_process(code) == "function"
+
+    def test_version(self) -> None:
+        """The version is that of the installed distribution."""
+        assert xr_locality.__version__ == metadata.version("xr-locality")
+
+    @pytest.mark.parametrize(
+        ("group", "name"),
+        [("console_scripts", "xr-locality"), ("intake.drivers", "xarray_locality")],
+    )
+    def test_entry_points(self, group: str, name: str) -> None:
+        """The command line and the Intake driver are found under their names."""
+        (found,) = metadata.entry_points(group=group, name=name)
+        assert callable(found.load())
+
+    def test_extras_that_are_named_exist(self) -> None:
+        """Whatever extra a message tells a user to install is there to be installed."""
+        named = {
+            extra
+            for path in MODULES.values()
+            for extra in re.findall(r"xr-locality\[([\w,-]+)\]", path.read_text("utf-8"))
+        }
+        offered = metadata.metadata("xr-locality").get_all("Provides-Extra") or []
+        assert {one for extras in named for one in extras.split(",")} <= set(offered)
+
+
+class TestImporting:
+    def test_is_light(self) -> None:
+        """`import xr_locality` loads no scheduler, no catalog, no cloud and no plots."""
+        heavy = {
+            "aiohttp",
+            "botocore",
+            "dask_gateway",
+            "distributed",
+            "fsspec",
+            "gcsfs",
+            "adlfs",
+            "intake",
+            "matplotlib",
+            "pytest",
+            "rich",
+            "s3fs",
+            "zarr",
+        }
+        code = "import json, sys, xr_locality; print(json.dumps(sorted(sys.modules)))"
+        loaded = in_new_process(code)
+        assert isinstance(loaded, list)
+        assert "xr_locality" in loaded
+        assert heavy.isdisjoint(loaded)
+        assert not [name for name in loaded if name.startswith("xr_locality.testing")]
+
+    def test_starts_nothing(self) -> None:
+        """`import xr_locality` starts no thread and no process."""
+        code = (
+            "import json, threading, multiprocessing, xr_locality; "
+            "print(json.dumps([threading.active_count(), "
+            "len(multiprocessing.active_children())]))"
+        )
+        assert in_new_process(code) == [1, 0]
+
+    def test_registers_the_accessor(self) -> None:
+        """`import xr_locality` puts `.locality` on Dataset, DataArray and DataTree."""
+        code = (
+            "import json, xarray as xr, xr_locality; "
+            "print(json.dumps([hasattr(kind, 'locality') "
+            "for kind in (xr.Dataset, xr.DataArray, xr.DataTree)]))"
+        )
+        assert in_new_process(code) == [True, True, True]
+
+
+class TestImportDirection:
+    def test_every_part_has_its_place(self) -> None:
+        """A new part of the package must be given its place in the order."""
+        assert {part_of(module) for module in MODULES} <= set(NEXT_LEFT)
+
+    def test_nothing_imports_leftwards(self) -> None:
+        """Each part imports only what stands before it in the order, even for types."""
+        wrong = [
+            str(item)
+            for item in OWN_IMPORTS
+            if part_of(item.target) not in allowed(item.part)
+            and not (item.part == DEMONSTRATES and part_of(item.target) == "testing")
+        ]
+        assert not wrong
+
+    def test_no_cycles(self) -> None:
+        """No modules import each other in a circle, not even from inside functions."""
+        graph: dict[str, set[str]] = {module: set() for module in MODULES}
+        for item in OWN_IMPORTS:
+            if not item.for_types:
+                graph[item.by].add(item.target)
+        graphlib.TopologicalSorter(graph).prepare()
+
+    def test_testing_is_imported_by_nobody(self) -> None:
+        """The testbed is no part of the library; only the demo starts it, when it is run."""
+        wrong = [
+            str(item)
+            for item in OWN_IMPORTS
+            if part_of(item.target) == "testing" != item.part and not item.nested
+        ]
+        assert not wrong
+
+    def test_private_names_stay_home(self) -> None:
+        """No module imports another's private names."""
+        wrong = [
+            f"{item}.{item.name}"
+            for item in OWN_IMPORTS
+            if item.name is not None and re.match(r"_(?!_)", item.name)
+        ]
+        assert not wrong
+
+    @pytest.mark.parametrize(
+        ("part", "never"),
+        [
+            ("placement", {"dask", "distributed", "xarray"}),
+            ("regions", {"dask", "distributed", "xarray"}),
+            ("graph", {"distributed", "dask_gateway"}),
+            ("plan", {"distributed", "dask_gateway", "fsspec", "socket"}),
+        ],
+    )
+    def test_what_a_part_knows(self, part: str, never: set[str]) -> None:
+        """Deciding is pure: places are numbers, graphs have no cluster, plans no connection."""
+        wrong = [
+            str(item)
+            for item in IMPORTS
+            if item.part == part and item.target.split(".")[0] in never
+        ]
+        assert not wrong
+
+    def test_private_dask_is_known_where_it_must_be(self) -> None:
+        """Names that dask keeps to itself are used where graphs are read and submitted."""
+        users = {
+            item.by
+            for item in IMPORTS
+            if re.match(r"dask\.(_|.*\._)|distributed\.(_|.*\._)", f"{item.target}.{item.name}")
+        }
+        elsewhere = {module for module in users if part_of(module) != "graph"}
+        assert elsewhere <= {"xr_locality.sources.walk", "xr_locality.execution.submission"}

@@ -1,0 +1,38 @@
+"""Uses of the public API as users write them: mypy checks this file, nothing runs it."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from xr_locality import config, errors
+from xr_locality.placement.costs import CostModel, Link, Price
+from xr_locality.regions.model import LOCAL, Region
+
+region = Region.parse("aws:us-west-2")
+assert_type(region, Region)
+assert_type(region.contains(LOCAL), bool)
+
+settings = config.read(objective="bytes", max_egress="10 GB")
+assert_type(settings, config.Settings)
+assert_type(settings.budget, config.Budget | None)
+assert_type(settings.start_timeout, float)
+
+costs = CostModel(settings.prices)
+assert_type(costs.price(region, LOCAL), Price)
+assert_type(costs.link(region, LOCAL), Link)
+assert_type(costs.usd(region, LOCAL, 10**9), float)
+
+
+def handle(problem: Exception) -> str | None:
+    """Tell the classes that a handler would tell apart."""
+    match problem:
+        case errors.BudgetError():
+            return "too dear"
+        case errors.PlacementError():
+            return "nowhere to run"
+        case errors.LocalityErrorGroup():
+            return "several"
+        case errors.LocalityError():
+            return str(problem)
+        case _:
+            return None
