@@ -1,0 +1,365 @@
+"""Settings: the one reader of dask's configuration.
+
+Importing this module registers the defaults of ``locality.yaml`` with dask, so
+that ``dask.config``, its YAML files and ``DASK_LOCALITY__…`` variables all work
+as they do for dask itself. :func:`read` makes a checked, frozen :class:`Settings`
+of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import dask.config
+import yaml
+from dask.utils import parse_bytes, parse_timedelta
+
+from xr_locality.errors import ConfigurationError, raise_together
+
+__all__ = [
+    "Budget",
+    "MissingEndpoint",
+    "Objective",
+    "RemoteRead",
+    "Settings",
+    "Transfer",
+    "UnknownRegion",
+    "parse_budget",
+    "read",
+]
+
+Objective: TypeAlias = Literal["usd", "bytes", "seconds"]
+MissingEndpoint: TypeAlias = Literal["error", "nearest", "local"]
+UnknownRegion: TypeAlias = Literal["error", "local"]
+RemoteRead: TypeAlias = Literal["allowed", "never"]
+Transfer: TypeAlias = Literal["direct", "relay", "stage", "auto"]
+
+_NAMESPACE: Final = "locality"
+_UNLIMITED: Final = "unlimited"
+
+_DEFAULTS: Final[Mapping[str, Any]] = yaml.safe_load(
+    resources.files("xr_locality").joinpath("locality.yaml").read_text("utf-8")
+)
+dask.config.update_defaults(_DEFAULTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most that a plan may move: bytes or money, never both.
+
+    Parameters
+    ----------
+    nbytes : int, optional
+        Bytes that may cross between regions.
+    usd : float, optional
+        What they may cost, in US dollars.
+    """
+
+    nbytes: int | None = None
+    usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.nbytes is None) == (self.usd is None):
+            raise ConfigurationError(
+                f"A budget is in bytes or in USD, not nbytes={self.nbytes!r} and usd={self.usd!r}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a run can be told, checked; made by :func:`read`.
+
+    Names of regions are still text here: ``regions`` parses them.
+    """
+
+    #: The region that results go to.
+    client_region: str
+    #: Region to endpoint, as given. May hold secrets, so no repr shows it.
+    endpoints: Mapping[str, Any] = field(repr=False)
+    #: URL prefix to region.
+    rules: Mapping[str, str]
+    #: What a plan keeps least.
+    objective: Objective
+    #: The budget as the user wrote it; None for no limit.
+    max_egress: str | None
+    #: What to do with data in a region that has no endpoint.
+    missing_endpoint: MissingEndpoint
+    #: What to do with data whose region nobody knows.
+    unknown_region: UnknownRegion
+    #: Whether another region may read a source's stored bytes.
+    remote_read: RemoteRead
+    #: How values cross between regions.
+    transfer: Transfer
+    #: How often a broken transfer, or work lost with a worker, is tried again.
+    retries: int
+    #: Whether to show progress; None means where a person is watching.
+    progress: bool | None
+    #: How long a region's cluster may take to start, in seconds.
+    start_timeout: float
+    #: The user's own prices, ``"source -> target"`` to USD per GB.
+    prices: Mapping[str, float]
+
+    @property
+    def budget(self) -> Budget | None:
+        """``max_egress`` understood; None for no limit."""
+        return None if self.max_egress is None else parse_budget(self.max_egress)
+
+
+def read(**overrides: Any) -> Settings:
+    """Read the settings from dask's configuration, check them, and freeze them.
+
+    Parameters
+    ----------
+    **overrides : Any
+        Settings by their field names in :class:`Settings`. They win over the
+        configuration and replace mappings as a whole; None means "from config".
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting's name or value is wrong.
+    LocalityErrorGroup
+        If several are.
+
+    Examples
+    --------
+    >>> read(objective="bytes", max_egress="10 GB").budget
+    Budget(nbytes=10000000000, usd=None)
+    """
+    settings = [*_given_by_config(), *_given_by_keyword(overrides)]
+    problems = [_unknown(setting) for setting in settings if setting.name not in _CHECKS]
+    given = {setting.name: setting for setting in _named(_DEFAULTS[_NAMESPACE])}
+    given |= {setting.name: setting for setting in settings if setting.value is not None}
+    values: dict[str, Any] = {}
+    for name, check in _CHECKS.items():
+        try:
+            values[name] = check(given[name])
+        except ConfigurationError as error:
+            problems.append(error)
+    raise_together(problems, message="The settings of xr-locality cannot be used:")
+    return Settings(**values)
+
+
+def parse_budget(text: str) -> Budget:
+    """Understand a budget such as ``"10 GB"`` or ``"5 USD"``.
+
+    Parameters
+    ----------
+    text : str
+        A number with a unit of bytes (``B``, ``kB``, ``MB``, ``GB``, ``TB``,
+        ``PB``, powers of 1000; ``KiB``, ``MiB`` … powers of 1024), or a number of
+        US dollars (``"5 USD"``, ``"$5"``). Case does not matter.
+
+    Returns
+    -------
+    Budget
+
+    Raises
+    ------
+    ConfigurationError
+        If the text is neither.
+
+    Examples
+    --------
+    >>> parse_budget("1.5 GiB")
+    Budget(nbytes=1610612736, usd=None)
+    >>> parse_budget("$5")
+    Budget(nbytes=None, usd=5.0)
+    """
+    return _budget(_Given(name="max_egress", where="max_egress", value=text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """A raw value and the name that its giver knows it by."""
+
+    name: str
+    where: str
+    value: Any
+
+
+def _given_by_config() -> list[_Given]:
+    # The whole namespace at once: a dotted path would be split at the dots of
+    # host names in the keys of `rules`.
+    configured = dask.config.get(_NAMESPACE, default=None)
+    if configured is None:
+        return []
+    if not isinstance(configured, Mapping):
+        raise ConfigurationError(
+            f"{_NAMESPACE!r} in dask's configuration must be a mapping of settings, "
+            f"not a {type(configured).__name__}.",
+            key=_NAMESPACE,
+        )
+    return _named(configured)
+
+
+def _named(settings: Mapping[Any, Any]) -> list[_Given]:
+    named: dict[str, _Given] = {}
+    for key, value in settings.items():
+        name = str(key).replace("-", "_")
+        setting = _Given(name=name, where=f"{_NAMESPACE}.{key}", value=value)
+        if name in named:
+            raise ConfigurationError(
+                f"{named[name].where!r} and {setting.where!r} in dask's configuration are the "
+                "same setting. Remove one.",
+                key=setting.where,
+            )
+        named[name] = setting
+    return list(named.values())
+
+
+def _given_by_keyword(overrides: Mapping[str, Any]) -> list[_Given]:
+    return [_Given(name=name, where=name, value=value) for name, value in overrides.items()]
+
+
+def _unknown(given: _Given) -> ConfigurationError:
+    close = difflib.get_close_matches(given.name, _CHECKS, n=1)
+    hint = f"Did you mean {_like(close[0], given)!r}? " if close else ""
+    known = ", ".join(_like(name, given) for name in _CHECKS)
+    return ConfigurationError(
+        f"Unknown setting {given.where!r}. {hint}There are: {known}.",
+        key=given.where,
+        suggestions=tuple(close),
+    )
+
+
+def _like(name: str, given: _Given) -> str:
+    """Write a setting's name in the spelling that `given` used."""
+    if given.where == given.name:
+        return name
+    return f"{_NAMESPACE}.{name.replace('_', '-')}"
+
+
+def _refused(given: _Given, must: str, *, show: bool = True) -> ConfigurationError:
+    shown = repr(given.value) if show else f"a {type(given.value).__name__}"
+    return ConfigurationError(f"{given.where} is {shown}: {must}.", key=given.where)
+
+
+def _choice(allowed: tuple[str, ...]) -> Callable[[_Given], str]:
+    def check(given: _Given) -> str:
+        if isinstance(given.value, str) and given.value in allowed:
+            return given.value
+        close = difflib.get_close_matches(str(given.value).lower(), allowed, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise _refused(given, f"it must be one of {', '.join(map(repr, allowed))}{hint}")
+
+    return check
+
+
+_AMOUNT: Final = re.compile(
+    r"(?P<dollar>\$)?\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[A-Za-z]*)"
+)
+_BYTES: Final = re.compile(r"(?:[KMGTP]i?)?B", re.IGNORECASE)
+
+
+def _budget(given: _Given) -> Budget:
+    match = _AMOUNT.fullmatch(given.value.strip()) if isinstance(given.value, str) else None
+    if match is not None:
+        number, unit = match["number"], match["unit"]
+        if match["dollar"] and unit.upper() in ("", "USD"):
+            return Budget(usd=float(number))
+        if not match["dollar"] and unit.upper() == "USD":
+            return Budget(usd=float(number))
+        if not match["dollar"] and _BYTES.fullmatch(unit):
+            return Budget(nbytes=parse_bytes(f"{number} {unit}"))
+    raise _refused(
+        given, "it must be a number with a unit of bytes or USD, such as '10 GB' or '5 USD'"
+    )
+
+
+def _max_egress(given: _Given) -> str | None:
+    if given.value is None or given.value == _UNLIMITED:
+        return None
+    _budget(given)
+    return str(given.value).strip()
+
+
+def _retries(given: _Given) -> int:
+    if isinstance(given.value, int) and not isinstance(given.value, bool) and given.value >= 0:
+        return given.value
+    raise _refused(given, "it must be a whole number, 0 or more")
+
+
+def _progress(given: _Given) -> bool | None:
+    if given.value is None or isinstance(given.value, bool):
+        return given.value
+    raise _refused(given, "it must be true, false or null")
+
+
+def _duration(given: _Given) -> float:
+    must = "it must be a time above zero, in seconds or such as '5 minutes'"
+    if isinstance(given.value, bool) or not isinstance(given.value, int | float | str):
+        raise _refused(given, must)
+    try:
+        seconds = float(parse_timedelta(given.value))
+    except (IndexError, KeyError, ValueError) as error:
+        raise _refused(given, must) from error
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise _refused(given, must)
+    return seconds
+
+
+def _region(given: _Given) -> str:
+    # What is not text should be a Region, which this module may not import.
+    if given.value is None or isinstance(given.value, bool | int | float | Mapping | list | tuple):
+        raise _refused(given, "it must be a region such as 'aws:us-west-2', or 'local'")
+    return str(given.value)
+
+
+def _endpoints(given: _Given) -> dict[str, Any]:
+    if not isinstance(given.value, Mapping):
+        raise _refused(given, "it must map each region to an endpoint", show=False)
+    # A password need not stand in a file: its value may name a variable.
+    endpoints = dask.config.expand_environment_variables(given.value)
+    named = {str(region): endpoint for region, endpoint in endpoints.items()}
+    if len(named) < len(endpoints):
+        raise _refused(given, "it names a region twice", show=False)
+    return named
+
+
+def _rules(given: _Given) -> dict[str, str]:
+    must = "it must map URL prefixes to regions, such as {'s3://my-bucket': 'aws:us-west-2'}"
+    if not isinstance(given.value, Mapping):
+        raise _refused(given, must)
+    for prefix, region in given.value.items():
+        if not isinstance(prefix, str) or not prefix or region is None:
+            raise _refused(given, f"{must}, not {prefix!r} to {region!r}")
+    return {prefix: str(region) for prefix, region in given.value.items()}
+
+
+def _prices(given: _Given) -> dict[str, float]:
+    must = "it must map pairs of regions to USD per GB, such as {'aws:us-west-2 -> local': 0.02}"
+    if not isinstance(given.value, Mapping):
+        raise _refused(given, must)
+    for pair, usd in given.value.items():
+        number = isinstance(usd, int | float) and not isinstance(usd, bool)
+        if not isinstance(pair, str) or not number or not (math.isfinite(usd) and usd >= 0):
+            raise _refused(given, f"{must}, not {pair!r} to {usd!r}")
+    return {pair: float(usd) for pair, usd in given.value.items()}
+
+
+_CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
+    "client_region": _region,
+    "endpoints": _endpoints,
+    "rules": _rules,
+    "objective": _choice(get_args(Objective)),
+    "max_egress": _max_egress,
+    "missing_endpoint": _choice(get_args(MissingEndpoint)),
+    "unknown_region": _choice(get_args(UnknownRegion)),
+    "remote_read": _choice(get_args(RemoteRead)),
+    "transfer": _choice(get_args(Transfer)),
+    "retries": _retries,
+    "progress": _progress,
+    "start_timeout": _duration,
+    "prices": _prices,
+}

@@ -1,0 +1,342 @@
+"""Settings: defaults, dask's configuration, keywords, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import dask.config
+import jsonschema
+import pytest
+import yaml
+
+from xr_locality import config, errors
+from xr_locality.config import Budget, Settings, parse_budget, read
+from xr_locality.regions.model import LOCAL, Region
+
+
+@pytest.fixture(autouse=True)
+def only_defaults() -> Iterator[None]:
+    """Hide what this machine configures, and undo what a test does."""
+    with dask.config.set({"locality": {}}):
+        yield
+
+
+def packaged(name: str) -> Any:
+    """Read a YAML file of the package."""
+    return yaml.safe_load(resources.files("xr_locality").joinpath(name).read_text("utf-8"))
+
+
+def dashed(name: str) -> str:
+    """Spell a setting's name as configuration files do."""
+    return name.replace("_", "-")
+
+
+class TestDefaults:
+    def test_values(self) -> None:
+        """Without any configuration the documented defaults hold."""
+        settings = read()
+        assert settings == Settings(
+            client_region="local",
+            endpoints={},
+            rules={},
+            objective="usd",
+            max_egress=None,
+            missing_endpoint="error",
+            unknown_region="error",
+            remote_read="allowed",
+            transfer="auto",
+            retries=3,
+            progress=None,
+            start_timeout=300.0,
+            prices={},
+        )
+        assert settings.budget is None
+
+    def test_registered_with_dask_on_import(self) -> None:
+        """Importing the package is enough for dask.config to know the defaults."""
+        code = (
+            "import xr_locality.config, dask.config; "
+            "print(dask.config.get('locality.missing-endpoint'))"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "error", done.stderr
+
+    def test_agree_with_schema(self) -> None:
+        """The defaults are valid by the JSON schema."""
+        schema = packaged("locality-schema.yaml")
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(packaged("locality.yaml"), schema)
+
+    def test_schema_defaults_and_settings_list_the_same_keys(self) -> None:
+        """A setting cannot be added without its default and its description."""
+        described = packaged("locality-schema.yaml")["properties"]["locality"]["properties"]
+        names = [dashed(field.name) for field in dataclasses.fields(Settings)]
+        assert sorted(described) == sorted(names)
+        assert sorted(packaged("locality.yaml")["locality"]) == sorted(names)
+        assert all(entry["description"] for entry in described.values())
+
+    @pytest.mark.parametrize(
+        ("name", "alias"),
+        [
+            ("objective", config.Objective),
+            ("missing_endpoint", config.MissingEndpoint),
+            ("unknown_region", config.UnknownRegion),
+            ("remote_read", config.RemoteRead),
+            ("transfer", config.Transfer),
+        ],
+    )
+    def test_schema_allows_the_values_that_read_allows(self, name: str, alias: Any) -> None:
+        """A choice has the same values in the schema, in the types and in the check."""
+        described = packaged("locality-schema.yaml")["properties"]["locality"]["properties"]
+        assert described[dashed(name)]["enum"] == list(alias.__args__)
+        assert [getattr(read(**{name: value}), name) for value in alias.__args__] == list(
+            alias.__args__
+        )
+
+
+class TestWhereSettingsComeFrom:
+    def test_dask_config(self) -> None:
+        """A value set through dask.config is read."""
+        with dask.config.set({"locality.objective": "bytes"}):
+            assert read().objective == "bytes"
+
+    @pytest.mark.parametrize("key", ["max-egress", "max_egress"])
+    def test_dash_and_underscore_are_the_same(self, key: str) -> None:
+        """Both spellings of a key are understood, even in a mapping set as a whole."""
+        with dask.config.set({"locality": {key: "10 GB"}}):
+            assert read().budget == Budget(nbytes=10**10)
+
+    def test_environment_variable(self) -> None:
+        """DASK_LOCALITY__MAX_EGRESS and its like reach the settings."""
+        env = {
+            "DASK_LOCALITY__MAX_EGRESS": "5 USD",
+            "DASK_LOCALITY__PROGRESS": "false",
+            "DASK_LOCALITY__RULES": "{'https://data.example.org/': 'hpc:here'}",
+        }
+        with dask.config.set(dask.config.collect(paths=[], env=env)):
+            settings = read()
+        assert settings.budget == Budget(usd=5.0)
+        assert settings.progress is False
+        assert settings.rules == {"https://data.example.org/": "hpc:here"}
+
+    def test_keyword_wins(self) -> None:
+        """A keyword argument wins over the configuration, even over a wrong value there."""
+        with dask.config.set({"locality.transfer": "pigeon"}):
+            assert read(transfer="relay").transfer == "relay"
+
+    def test_none_means_from_config(self) -> None:
+        """A keyword of None leaves the configured value."""
+        with dask.config.set({"locality.max-egress": "1 TB"}):
+            assert read(max_egress=None).max_egress == "1 TB"
+
+    def test_empty_section_means_default(self) -> None:
+        """A YAML section with nothing under it is as good as none."""
+        with dask.config.set({"locality": {"rules": None, "retries": None}}):
+            assert read() == read(rules={}, retries=3)
+
+    def test_unlimited_lifts_a_configured_budget(self) -> None:
+        """One run may go without the limit that is configured for all."""
+        with dask.config.set({"locality.max-egress": "1 GB"}):
+            assert read(max_egress="unlimited").budget is None
+
+    def test_keys_with_dots_stay_whole(self) -> None:
+        """Host names in rules and addresses in endpoints are not split at their dots."""
+        rules = {"https://data.example.org/": "hpc:here", "s3://my.bucket-a_b": "aws:eu-west-1"}
+        endpoints = {"gcp:us-central1": "tls://10.0.0.7:8786"}
+        with dask.config.set({"locality": {"rules": rules, "endpoints": endpoints}}):
+            settings = read()
+        assert settings.rules == rules
+        assert settings.endpoints == endpoints
+
+    def test_endpoint_values_expand_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A password may stand in the environment instead of a file."""
+        monkeypatch.setenv("GATEWAY_PASSWORD", "opensesame")
+        endpoint = {"gateway": "https://a", "auth": {"password": "${GATEWAY_PASSWORD}"}}
+        with dask.config.set({"locality.endpoints": {"aws:us-west-2": endpoint}}):
+            read_endpoint = read().endpoints["aws:us-west-2"]
+        assert read_endpoint["auth"] == {"password": "opensesame"}
+
+    def test_regions_may_be_objects(self) -> None:
+        """Regions given as objects arrive by their canonical names."""
+        oregon = Region.parse("aws:us-west-2")
+        scheduler = object()
+        settings = read(
+            client_region=LOCAL, endpoints={oregon: scheduler}, rules={"s3://a": oregon}
+        )
+        assert settings.client_region == "local"
+        assert settings.endpoints == {"aws:us-west-2": scheduler}
+        assert settings.endpoints["aws:us-west-2"] is scheduler
+        assert settings.rules == {"s3://a": "aws:us-west-2"}
+
+    def test_later_changes_do_not_reach_settings(self) -> None:
+        """Settings keep what was configured when they were read."""
+        with dask.config.set({"locality.rules": {"s3://a": "aws:us-west-2"}}):
+            settings = read()
+            dask.config.get("locality")["rules"]["s3://b"] = "aws:us-east-1"
+        assert settings.rules == {"s3://a": "aws:us-west-2"}
+
+    @pytest.mark.parametrize(("given", "seconds"), [("2 minutes", 120.0), (90, 90.0), (0.5, 0.5)])
+    def test_durations(self, given: object, seconds: float) -> None:
+        """A start timeout is seconds, or text with a unit."""
+        assert read(start_timeout=given).start_timeout == seconds
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("objective", "dollars"),
+            ("objective", ["usd"]),
+            ("missing_endpoint", True),
+            ("unknown_region", "nearest"),
+            ("remote_read", "sometimes"),
+            ("transfer", "DIRECT"),
+            ("retries", -1),
+            ("retries", 1.5),
+            ("retries", True),
+            ("progress", "yes"),
+            ("max_egress", 10),
+            ("max_egress", "10"),
+            ("start_timeout", 0),
+            ("start_timeout", "soon"),
+            ("start_timeout", ""),
+            ("start_timeout", float("inf")),
+            ("client_region", 7),
+            ("rules", ["s3://a"]),
+            ("rules", {7: "aws:us-west-2"}),
+            ("rules", {"s3://a": None}),
+            ("prices", {"aws:* -> local": -0.1}),
+            ("prices", {"aws:* -> local": "cheap"}),
+            ("prices", {"aws:* -> local": float("nan")}),
+            ("prices", 0.02),
+        ],
+    )
+    @pytest.mark.parametrize("given_by", ["keyword", "config"])
+    def test_value(self, name: str, value: object, given_by: str) -> None:
+        """A value that makes no sense is refused with its name and its repr."""
+        overrides = {name: value} if given_by == "keyword" else {}
+        configured = {dashed(name): value} if given_by == "config" else {}
+        with (
+            dask.config.set({"locality": configured}),
+            pytest.raises(errors.ConfigurationError) as caught,
+        ):
+            read(**overrides)
+        where = name if given_by == "keyword" else f"locality.{dashed(name)}"
+        assert str(caught.value).startswith(f"{where} is {value!r}: ")
+        assert caught.value.key == where
+
+    def test_choices_are_listed(self) -> None:
+        """A wrong choice is answered with the right ones and the closest."""
+        with pytest.raises(errors.ConfigurationError) as caught:
+            read(transfer="Direct")
+        assert str(caught.value) == (
+            "transfer is 'Direct': it must be one of 'direct', 'relay', 'stage', 'auto' "
+            "(did you mean 'direct'?)."
+        )
+
+    @pytest.mark.parametrize(
+        ("configured", "overrides", "where", "meant"),
+        [
+            ({"max-egres": "1 GB"}, {}, "locality.max-egres", "locality.max-egress"),
+            ({}, {"objectiv": "usd"}, "objectiv", "objective"),
+        ],
+        ids=["config", "keyword"],
+    )
+    def test_unknown_setting(
+        self, configured: dict[str, Any], overrides: dict[str, Any], where: str, meant: str
+    ) -> None:
+        """A misspelt setting is refused with the closest name, spelt as it was given."""
+        with (
+            dask.config.set({"locality": configured}),
+            pytest.raises(errors.ConfigurationError) as caught,
+        ):
+            read(**overrides)
+        assert f"Unknown setting {where!r}. Did you mean {meant!r}?" in str(caught.value)
+
+    def test_all_problems_together(self) -> None:
+        """Independent mistakes are reported at once."""
+        with (
+            dask.config.set({"locality": {"retries": -1, "colour": "red"}}),
+            pytest.raises(errors.LocalityErrorGroup) as caught,
+        ):
+            read(objective="dollars")
+        said = " ".join(str(problem) for problem in caught.value.exceptions)
+        assert len(caught.value.exceptions) == 3
+        assert all(word in said for word in ("locality.retries", "locality.colour", "objective"))
+
+    def test_same_setting_in_both_spellings(self) -> None:
+        """Two spellings of one setting are a contradiction, not a choice."""
+        both = {"max-egress": "1 GB", "max_egress": "2 GB"}
+        with (
+            dask.config.set({"locality": both}),
+            pytest.raises(errors.ConfigurationError, match="are the same setting"),
+        ):
+            read()
+
+    def test_namespace_is_no_mapping(self) -> None:
+        """A namespace that is not a mapping is said to be so."""
+        with (
+            dask.config.set({"locality": "fast"}),
+            pytest.raises(errors.ConfigurationError, match="must be a mapping of settings"),
+        ):
+            read()
+
+    def test_region_twice(self) -> None:
+        """Two endpoints for one region are refused."""
+        oregon = Region.parse("aws:us-west-2")
+        with pytest.raises(errors.ConfigurationError, match="names a region twice"):
+            read(endpoints={oregon: "tcp://a:1", "aws:us-west-2": "tcp://b:1"})
+
+    def test_endpoints_stay_out_of_sight(self) -> None:
+        """No repr and no error shows what endpoints hold."""
+        endpoint = {"gateway": "https://a", "auth": {"password": "opensesame"}}
+        assert "opensesame" not in repr(read(endpoints={"aws:us-west-2": endpoint}))
+        with pytest.raises(errors.ConfigurationError) as caught:
+            read(endpoints=["https://user:opensesame@a"])
+        assert "opensesame" not in str(caught.value)
+        assert "must map each region" in str(caught.value)
+
+
+class TestBudget:
+    @pytest.mark.parametrize(
+        ("text", "budget"),
+        [
+            ("10 GB", Budget(nbytes=10**10)),
+            ("10GB", Budget(nbytes=10**10)),
+            (" 1.5 gib ", Budget(nbytes=1_610_612_736)),
+            ("0.5 TB", Budget(nbytes=5 * 10**11)),
+            ("288 kB", Budget(nbytes=288_000)),
+            ("0 B", Budget(nbytes=0)),
+            ("5 USD", Budget(usd=5.0)),
+            ("0.25usd", Budget(usd=0.25)),
+            ("$5", Budget(usd=5.0)),
+            ("$5 USD", Budget(usd=5.0)),
+        ],
+    )
+    def test_understood(self, text: str, budget: Budget) -> None:
+        """Bytes in any unit and US dollars are understood."""
+        assert parse_budget(text) == budget
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "GB", "10", "-1 GB", "10 EUR", "10 Gbit", "1e3 GB", "$5 GB", "ten GB", "nan USD"],
+    )
+    def test_refused(self, text: str) -> None:
+        """Anything else is refused with the value and an example."""
+        with pytest.raises(errors.ConfigurationError) as caught:
+            parse_budget(text)
+        assert repr(text) in str(caught.value)
+        assert "'10 GB' or '5 USD'" in str(caught.value)
+
+    def test_either_bytes_or_money(self) -> None:
+        """A budget has exactly one unit."""
+        with pytest.raises(errors.ConfigurationError):
+            Budget()
+        with pytest.raises(errors.ConfigurationError):
+            Budget(nbytes=1, usd=1.0)
