@@ -1,1 +1,14 @@
-"""."""
+"""Sources: the data that tasks read, found in their graph."""
+
+from xr_locality.sources.base import Found, SourceFinder
+from xr_locality.sources.finders import finders, register_finder, unregister_finder
+from xr_locality.sources.walk import find_sources
+
+__all__ = [
+    "Found",
+    "SourceFinder",
+    "find_sources",
+    "finders",
+    "register_finder",
+    "unregister_finder",
+]
