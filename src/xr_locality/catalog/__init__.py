@@ -1,1 +1,1 @@
-"""."""
+"""Catalogs: Intake's driver, and the region tags of entries."""

@@ -1,0 +1,202 @@
+"""Region tags in the metadata of catalogs and their entries.
+
+A tag stands under ``metadata``, where drivers that know nothing of it leave it
+alone::
+
+    metadata:
+      locality:
+        region: aws:us-west-2
+        requester_pays: true
+        leaves: never                    # or: reduced, always
+        replicas:
+          - {urlpath: "gs://copy/a.zarr", region: "gcp:us-central1"}
+
+A bare ``region``, with or without ``provider``, is read as a hint: other
+programs may mean a part of the world by it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from xr_locality.errors import ConfigurationError, RegionError
+from xr_locality.regions.known import known_regions
+from xr_locality.regions.model import Region
+from xr_locality.regions.store import Store
+from xr_locality.regions.tag import LEAVES, Leaves, Replica, Tag
+
+__all__ = ["Level", "read_tag"]
+
+logger = logging.getLogger(__name__)
+
+_KEYS: Final = ("region", "provider", "requester_pays", "leaves", "replicas")
+_REPLICA_KEYS: Final = ("urlpath", "region", "provider", "storage_options")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """The metadata of a catalog or of an entry."""
+
+    metadata: Mapping[str, Any]
+    #: For people: ``"catalog 'c.yaml', entry 'lens'"``.
+    where: str
+
+
+def read_tag(levels: Sequence[Level]) -> Tag | None:
+    """Read the tag that an entry has, or inherits from the catalogs it is in.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        The outermost catalog first, the entry last. Inner levels override
+        outer ones key by key.
+
+    Returns
+    -------
+    Tag or None
+        None if nobody says anything of a region.
+
+    Raises
+    ------
+    RegionError
+        If a region is malformed or missing; the entry is named.
+    ConfigurationError
+        If anything else of the tag cannot be understood; the entry is named.
+    """
+    merged: dict[str, _Given] = {}
+    for level in levels:
+        given = _locality(level)
+        if "region" in given:
+            # A provider belongs to the region that it was written beside.
+            merged.pop("provider", None)
+        merged |= {key: _Given(value, level.where) for key, value in given.items()}
+    if not merged:
+        return None
+    if "region" not in merged:
+        where = next(iter(merged.values())).where
+        raise RegionError(
+            f"The metadata of {where} has a locality without a region. "
+            "Add one, such as region: aws:us-west-2.",
+            where=where,
+        )
+    region = merged["region"]
+    provider = merged.get("provider")
+    pays = merged.get("requester_pays")
+    leaves = merged.get("leaves")
+    replicas = merged.get("replicas")
+    return Tag(
+        region=_region(region.value, provider and provider.value, where=region.where),
+        evidence=region.where,
+        requester_pays=None if pays is None else _requester_pays(pays),
+        leaves=LEAVES[0] if leaves is None else _leaves(leaves),
+        replicas=() if replicas is None else _replicas(replicas),
+    )
+
+
+class _Given(NamedTuple):
+    """What was written, and where."""
+
+    value: Any
+    where: str
+
+
+def _locality(level: Level) -> dict[str, Any]:
+    """Return what one level says, with its hint where it says no more."""
+    given = level.metadata.get("locality")
+    if given is None:
+        return _hint(level)
+    _check_keys(given, _KEYS, name="locality", where=level.where)
+    return dict(given) if "region" in given else _hint(level) | dict(given)
+
+
+def _hint(level: Level) -> dict[str, Any]:
+    """Read a bare region, if it can be nothing but a region of a cloud."""
+    region, provider = level.metadata.get("region"), level.metadata.get("provider")
+    if not isinstance(region, str):
+        return {}
+    text = f"{provider}:{region}" if isinstance(provider, str) and ":" not in region else region
+    try:
+        parsed = Region.parse(text)
+    except RegionError as err:
+        logger.info("%s: metadata.region is not taken for a region: %s", level.where, err)
+        return {}
+    if parsed.provider not in {row.provider for row in known_regions().values()}:
+        logger.info("%s: metadata.region is not taken for a region: %r", level.where, text)
+        return {}
+    return {"region": str(parsed)}
+
+
+def _region(region: Any, provider: Any, *, where: str) -> Region:
+    text = region if provider is None else f"{provider}:{region}"
+    try:
+        return Region.parse(text)
+    except RegionError as err:
+        raise RegionError(
+            f"{err} It is in the metadata of {where}.", where=where, **err.facts
+        ) from err
+
+
+def _requester_pays(given: _Given) -> bool:
+    if not isinstance(given.value, bool):
+        raise ConfigurationError(
+            f"locality.requester_pays must be true or false, not {given.value!r}, "
+            f"in the metadata of {given.where}.",
+            where=given.where,
+        )
+    return given.value
+
+
+def _leaves(given: _Given) -> Leaves:
+    for allowed in LEAVES:
+        if given.value == allowed:
+            return allowed
+    raise ConfigurationError(
+        f"locality.leaves must be one of {', '.join(map(repr, LEAVES))}, not {given.value!r}, "
+        f"in the metadata of {given.where}.",
+        where=given.where,
+    )
+
+
+def _replicas(given: _Given) -> tuple[Replica, ...]:
+    if not isinstance(given.value, list | tuple):
+        raise ConfigurationError(
+            f"locality.replicas must be a list, not {given.value!r}, "
+            f"in the metadata of {given.where}.",
+            where=given.where,
+        )
+    return tuple(_replica(each, where=given.where) for each in given.value)
+
+
+def _replica(given: Any, *, where: str) -> Replica:
+    _check_keys(given, _REPLICA_KEYS, name="locality.replicas", where=where)
+    for key in ("urlpath", "region"):
+        if key not in given:
+            raise ConfigurationError(
+                f"A replica in the metadata of {where} has no {key!r}.", where=where
+            )
+    return Replica(
+        store=Store.from_url(given["urlpath"], given.get("storage_options")),
+        region=_region(given["region"], given.get("provider"), where=where),
+    )
+
+
+def _check_keys(given: Any, known: Sequence[str], *, name: str, where: str) -> None:
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"{name} must be a mapping such as {{region: aws:us-west-2}}, not {given!r}, "
+            f"in the metadata of {where}.",
+            where=where,
+        )
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(
+                f"{name} has no key {key!r}, in the metadata of {where}.{meant} "
+                f"There are {', '.join(known)}.",
+                where=where,
+            )
