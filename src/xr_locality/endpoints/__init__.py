@@ -1,1 +1,19 @@
-"""."""
+"""Endpoints: where a region's scheduler is reached, opened and closed."""
+
+from xr_locality.endpoints.address import AddressEndpoint
+from xr_locality.endpoints.base import Connection, ConnectionState, Endpoint
+from xr_locality.endpoints.conversion import to_endpoint
+from xr_locality.endpoints.embedded import EmbeddedEndpoint
+from xr_locality.endpoints.gateway import GatewayEndpoint
+from xr_locality.endpoints.pool import EndpointPool
+
+__all__ = [
+    "AddressEndpoint",
+    "Connection",
+    "ConnectionState",
+    "EmbeddedEndpoint",
+    "Endpoint",
+    "EndpointPool",
+    "GatewayEndpoint",
+    "to_endpoint",
+]

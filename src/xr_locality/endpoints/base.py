@@ -1,0 +1,439 @@
+"""Endpoints and connections: where a region's scheduler is reached, and one held open.
+
+An :class:`Endpoint` is a value: it says where, and opens nothing. Opening it
+gives a :class:`Connection`, which owns what it opened and nothing else.
+
+Everything here is asynchronous and belongs to one event loop, the session's.
+Importing this module does not import distributed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from abc import ABC, abstractmethod
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
+
+from xr_locality.endpoints.scheduler import (
+    CONNECT_ERRORS,
+    Route,
+    close_client,
+    identify,
+    make_client,
+    refuse_to_pickle,
+)
+from xr_locality.errors import EndpointError
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.security import Security
+
+    from xr_locality.regions import Region
+
+__all__ = ["Connection", "ConnectionState", "Endpoint"]
+
+#: Seconds for cheap questions asked before any cluster starts.
+PREFLIGHT_SECONDS: Final = 30.0
+#: Seconds for an open scheduler to prove that it is there. A scheduler that is
+#: taking in a graph of a million tasks does not answer for some 20 seconds.
+CHECK_SECONDS: Final = 60.0
+
+
+class ConnectionState(enum.Enum):
+    """How far a connection has come; it only ever goes forward."""
+
+    UNOPENED = "unopened"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+_MOVES: Final = {
+    ConnectionState.UNOPENED: {ConnectionState.OPENING, ConnectionState.CLOSED},
+    ConnectionState.OPENING: {ConnectionState.OPEN, ConnectionState.CLOSING},
+    ConnectionState.OPEN: {ConnectionState.CLOSING},
+    ConnectionState.CLOSING: {ConnectionState.CLOSED},
+    ConnectionState.CLOSED: set(),
+}
+
+
+class Endpoint(ABC):
+    """Where a region's scheduler is reached: an immutable specification.
+
+    Endpoints hold credentials, so they do not pickle, and neither ``repr`` nor
+    :meth:`describe` shows a secret.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def adopted(self) -> bool:
+        """Whether the cluster is somebody else's, never closed by us."""
+
+    @property
+    def scheduler_address(self) -> str | None:
+        """Address of the scheduler, where it is known before opening."""
+        return None
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Name the endpoint in a few words, without secrets, for messages."""
+
+    @abstractmethod
+    async def preflight(
+        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+    ) -> None:
+        """Check cheaply that the endpoint can be opened; start no cluster.
+
+        Parameters
+        ----------
+        region : Region
+            The region that it serves, for messages.
+        deadline_seconds : float, optional
+            Seconds after which the endpoint counts as unreachable.
+
+        Raises
+        ------
+        EndpointError
+            If it cannot be reached, or refuses us.
+        ConfigurationError
+            If it does not offer what its settings ask for.
+        """
+
+    @abstractmethod
+    async def open(self, *, region: Region, deadline_seconds: float) -> Connection:
+        """Open the endpoint, starting a cluster if it is of that kind.
+
+        A failure or a cancellation leaves nothing running.
+
+        Parameters
+        ----------
+        region : Region
+            The region that it serves.
+        deadline_seconds : float
+            Seconds after which to give up, unless the endpoint's own settings
+            say otherwise.
+
+        Returns
+        -------
+        Connection
+            An open connection, to be closed by the caller.
+
+        Raises
+        ------
+        EndpointError
+            If it cannot be opened in time.
+        """
+
+    def failure(
+        self, region: Region, what: str, *, advice: str, reached: bool = True
+    ) -> EndpointError:
+        """Make the error that says what went wrong at this endpoint.
+
+        Parameters
+        ----------
+        region : Region
+            The region that the endpoint serves.
+        what : str
+            What went wrong, as the end of a sentence about the endpoint.
+        advice : str
+            What to do about it, as a sentence.
+        reached : bool, optional
+            False where nothing answered, so that trying again may help.
+        """
+        return EndpointError(
+            f"Region {str(region)!r}: {self.describe()} {what}. {advice}",
+            region=str(region),
+            endpoint=self.describe(),
+            reached=reached,
+        )
+
+    async def ask_scheduler(self, route: Route, *, region: Region, deadline_seconds: float) -> None:
+        """Raise unless a scheduler answers.
+
+        Parameters
+        ----------
+        route : Route
+            The scheduler to ask.
+        region : Region
+            The region that the endpoint serves, for messages.
+        deadline_seconds : float
+            Seconds to wait for the answer.
+
+        Raises
+        ------
+        EndpointError
+            If nothing answers in time, or what answers is not a scheduler.
+        """
+        try:
+            await identify(route, deadline_seconds=deadline_seconds)
+        except CONNECT_ERRORS as err:
+            raise self.failure(
+                region,
+                f"has no scheduler that answers at {route.address!r} "
+                f"within {deadline_seconds:g} seconds ({type(err).__name__}: {err})",
+                advice="See whether it still runs, and whether this machine may reach it.",
+                reached=False,
+            ) from err
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle(self)
+
+
+class Connection(ABC):
+    """An open endpoint: a client of its scheduler, and what must be closed after.
+
+    Made by :meth:`Endpoint.open`. The client is ours: asynchronous, and never
+    dask's default client. A connection is an asynchronous context manager.
+
+    Parameters
+    ----------
+    region : Region
+        The region whose scheduler this is.
+    endpoint : Endpoint
+        The specification that it was opened from.
+    """
+
+    #: What to do when opening took too long, as a sentence.
+    late_advice: ClassVar[str] = "See whether its scheduler still runs."
+
+    def __init__(self, *, region: Region, endpoint: Endpoint) -> None:
+        self._region = region
+        self._endpoint = endpoint
+        self._state = ConnectionState.UNOPENED
+        self._alive = True
+        self._doing = "doing nothing yet"
+        self._resources = AsyncExitStack()
+        self._closing: asyncio.Task[None] | None = None
+        self._client: Client | None = None
+        self._route: Route | None = None
+
+    @property
+    def region(self) -> Region:
+        """The region whose scheduler this is."""
+        return self._region
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The specification that this was opened from."""
+        return self._endpoint
+
+    @property
+    def state(self) -> ConnectionState:
+        """How far this connection has come."""
+        return self._state
+
+    @property
+    def alive(self) -> bool:
+        """Whether this is open and the last :meth:`check` found a scheduler."""
+        return self._state is ConnectionState.OPEN and self._alive
+
+    @property
+    def client(self) -> Client:
+        """An asynchronous client of our own, which nobody's default client is."""
+        if self._state is not ConnectionState.OPEN or self._client is None:
+            raise self._not_open()
+        return self._client
+
+    @property
+    def route(self) -> Route:
+        """The way to the scheduler; known once open, and still when closed."""
+        if self._route is None:
+            raise self._not_open()
+        return self._route
+
+    @property
+    def scheduler_address(self) -> str:
+        """Address at which the scheduler was reached."""
+        return self.route.address
+
+    @property
+    def cluster_name(self) -> str | None:
+        """What the gateway calls the cluster, if a gateway started it."""
+        return self.route.cluster_name
+
+    @property
+    def security(self) -> Security:
+        """Certificates and keys of the scheduler, for connections of others to it."""
+        security: Security = self.client.security
+        return security
+
+    @property
+    def connection_args(self) -> dict[str, Any]:
+        """Keyword arguments with which ``distributed.core.rpc`` connects."""
+        return dict(self.client.connection_args)
+
+    async def open(self, *, deadline_seconds: float) -> Self:
+        """Reach the scheduler and connect to it.
+
+        Whatever was opened on the way is closed again upon failure, and upon
+        cancellation.
+
+        Parameters
+        ----------
+        deadline_seconds : float
+            Seconds after which to give up.
+
+        Raises
+        ------
+        EndpointError
+            If it fails or is late, or was opened before.
+        """
+        self._move(ConnectionState.OPENING)
+        deadline = asyncio.timeout(deadline_seconds)
+        try:
+            async with deadline:
+                self._route = await self._reach(self._resources)
+                self._client = await self._connect(self._route)
+        except BaseException as problem:
+            await self._shut()
+            if isinstance(problem, TimeoutError) and deadline.expired():
+                raise self.failure(
+                    f"was not open after {deadline_seconds:g} seconds, while {self._doing}",
+                    advice=f"Nothing of ours is left there. {self.late_advice}",
+                    reached=False,
+                ) from None
+            raise
+        self._move(ConnectionState.OPEN)
+        return self
+
+    async def check(self, *, deadline_seconds: float = CHECK_SECONDS) -> None:
+        """Raise if the scheduler has gone; :attr:`alive` keeps the answer.
+
+        Parameters
+        ----------
+        deadline_seconds : float, optional
+            Seconds to wait for an answer.
+
+        Raises
+        ------
+        EndpointError
+            If the cluster was stopped or cannot be reached.
+        """
+        client = self.client
+        try:
+            await self._check(deadline_seconds)
+            if client.status == "closed":
+                raise self.failure(
+                    "lost our client, which gave up connecting again",
+                    advice="Run again: a new connection will be opened.",
+                )
+        except EndpointError:
+            self._alive = False
+            raise
+        self._alive = True
+
+    async def ensure_workers(self, n: int) -> None:  # noqa: B027 - not all clusters scale
+        """Ask that at least `n` workers be kept, until :meth:`restore`.
+
+        Claims of runs that overlap do not add up: the largest counts, capped by
+        the endpoint's maximum. An adopted cluster is its owner's to scale, and an
+        embedded one does not scale: there this does nothing.
+
+        Parameters
+        ----------
+        n : int
+            How many workers a run can use.
+        """
+
+    async def restore(self, n: int) -> None:  # noqa: B027 - not all clusters scale
+        """Give back one claim of :meth:`ensure_workers`.
+
+        Parameters
+        ----------
+        n : int
+            The number claimed.
+        """
+
+    async def close(self) -> None:
+        """Close what we opened, and nothing that was adopted; may be called twice.
+
+        Cancelling this does not stop the closing, only the waiting for it.
+        """
+        if self._state is ConnectionState.UNOPENED:
+            self._move(ConnectionState.CLOSED)
+        elif self._state is ConnectionState.OPENING:
+            raise self.failure(
+                "is being opened and cannot be closed",
+                advice="Cancel the task that opens it; that leaves nothing running.",
+            )
+        else:
+            await self._shut()
+
+    def failure(self, what: str, *, advice: str, reached: bool = True) -> EndpointError:
+        """Make the error that says what went wrong; see :meth:`Endpoint.failure`."""
+        return self._endpoint.failure(self._region, what, advice=advice, reached=reached)
+
+    @abstractmethod
+    async def _reach(self, resources: AsyncExitStack) -> Route:
+        """Find or start the scheduler; give `resources` whatever must be closed."""
+
+    async def _check(self, deadline_seconds: float) -> None:
+        await self._endpoint.ask_scheduler(
+            self.route, region=self._region, deadline_seconds=deadline_seconds
+        )
+
+    async def _connect(self, route: Route) -> Client:
+        self._doing = f"connecting to the scheduler at {route.address!r}"
+        try:
+            client = make_client(route)
+            self._resources.push_async_callback(close_client, client)
+            await client
+        except CONNECT_ERRORS as err:
+            raise self._endpoint.failure(
+                self._region,
+                f"has a scheduler at {route.address!r} that we cannot connect to "
+                f"({type(err).__name__}: {err})",
+                advice="Check that this machine may reach that address, and its TLS settings.",
+                reached=False,
+            ) from err
+        return client
+
+    async def _shut(self) -> None:
+        if self._closing is None:
+            self._move(ConnectionState.CLOSING)
+            self._closing = asyncio.create_task(
+                self._release(), name=f"xr-locality: close {self._region}"
+            )
+        # Shielded: a second Ctrl-C must not leave a cluster running.
+        await asyncio.shield(self._closing)
+
+    async def _release(self) -> None:
+        try:
+            await self._resources.aclose()
+        finally:
+            self._move(ConnectionState.CLOSED)
+
+    def _move(self, state: ConnectionState) -> None:
+        if state not in _MOVES[self._state]:
+            raise self.failure(
+                f"is {self._state.value} and cannot become {state.value}",
+                advice="Each connection is opened once; open the endpoint again for another.",
+            )
+        self._state = state
+
+    def _not_open(self) -> EndpointError:
+        return self.failure(
+            f"has no open connection: it is {self._state.value}",
+            advice="Open the endpoint again.",
+            reached=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        where = self._endpoint.describe()
+        return f"<Connection {str(self._region)!r}: {where}, {self._state.value}>"
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle(self)

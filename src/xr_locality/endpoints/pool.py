@@ -1,0 +1,318 @@
+"""The endpoints that a session holds: each opened once, closed by who opened it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from xr_locality.endpoints.address import normalise_address
+from xr_locality.endpoints.base import CHECK_SECONDS, PREFLIGHT_SECONDS, Connection, Endpoint
+from xr_locality.errors import EndpointError, raise_together
+
+if TYPE_CHECKING:
+    from xr_locality.regions import Region
+
+__all__ = ["EndpointPool"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a cluster may take to start where nobody said otherwise.
+START_SECONDS: Final = 300.0
+
+# After a first failure the others get this long to fail too, so that wrong
+# passwords in two regions are reported together; then they are given up.
+_GRACE_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Slot:
+    """One region's connection, open or on its way."""
+
+    opening: asyncio.Task[Connection]
+    # Calls of open() that wait for it or were given it; at zero it is closed.
+    callers: int = 0
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, if it is there."""
+        task = self.opening
+        done = task.done() and not task.cancelled() and task.exception() is None
+        return task.result() if done else None
+
+    @property
+    def usable(self) -> bool:
+        """Whether another caller may share it."""
+        connection = self.connection
+        return not self.opening.done() if connection is None else connection.alive
+
+
+class EndpointPool:
+    """Opens endpoints in parallel, each once, and closes what it opened.
+
+    A pool belongs to one event loop. Callers in that loop share its connections.
+
+    Parameters
+    ----------
+    endpoints : Mapping of Region to Endpoint or None
+        Where each region's scheduler is; None where it is only named, so that
+        it can be planned for but not opened.
+    deadline_seconds : float, optional
+        Seconds that an endpoint may take to open.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[Region, Endpoint | None],
+        *,
+        deadline_seconds: float = START_SECONDS,
+    ) -> None:
+        self._endpoints = dict(endpoints)
+        self._deadline_seconds = deadline_seconds
+        self._slots: dict[Region, _Slot] = {}
+        self._discarding: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def endpoints(self) -> Mapping[Region, Endpoint | None]:
+        """Where each region's scheduler is."""
+        return MappingProxyType(self._endpoints)
+
+    @property
+    def connections(self) -> Mapping[Region, Connection]:
+        """The connections that are open, and were not found dead."""
+        found = ((region, slot.connection) for region, slot in sorted(self._slots.items()))
+        return MappingProxyType({region: one for region, one in found if one and one.alive})
+
+    def find(self, scheduler_address: str) -> Region | None:
+        """Say which region's scheduler has an address; None if none of ours.
+
+        Parameters
+        ----------
+        scheduler_address : str
+            Such as that of a Future's client.
+        """
+        wanted = normalise_address(scheduler_address)
+        for region, connection in self.connections.items():
+            if normalise_address(connection.scheduler_address) == wanted:
+                return region
+        for region, endpoint in sorted(self._endpoints.items()):
+            address = None if endpoint is None else endpoint.scheduler_address
+            if address is not None and normalise_address(address) == wanted:
+                return region
+        return None
+
+    async def preflight(
+        self, regions: Iterable[Region], *, deadline_seconds: float = PREFLIGHT_SECONDS
+    ) -> None:
+        """Check cheaply and in parallel that regions can be opened; start nothing.
+
+        Regions whose connection is open already are taken on trust.
+
+        Parameters
+        ----------
+        regions : iterable of Region
+            The regions to check.
+        deadline_seconds : float, optional
+            Seconds for each of them.
+
+        Raises
+        ------
+        EndpointError, ConfigurationError
+            If one cannot be opened.
+        LocalityErrorGroup
+            If several cannot.
+        """
+        wanted = sorted(set(regions).difference(self.connections))
+        answers = await asyncio.gather(
+            *(self._preflight(region, deadline_seconds) for region in wanted),
+            return_exceptions=True,
+        )
+        _raise_problems(answers, message="Endpoints that cannot be used:")
+
+    async def open(self, regions: Iterable[Region]) -> Mapping[Region, Connection]:
+        """Open regions in parallel; those that are open already are shared.
+
+        If one fails, those that nobody else shares are closed again.
+
+        Parameters
+        ----------
+        regions : iterable of Region
+            The regions to open.
+
+        Returns
+        -------
+        Mapping of Region to Connection
+            Open connections, which the pool closes.
+
+        Raises
+        ------
+        EndpointError, ConfigurationError
+            If one cannot be opened.
+        LocalityErrorGroup
+            If several cannot.
+        """
+        wanted = sorted(set(regions))
+        endpoints = self._require(wanted)
+        slots = {region: self._claim(region, endpoint) for region, endpoint in endpoints.items()}
+        try:
+            await _all_open([slot.opening for slot in slots.values()])
+        except BaseException:
+            # Shielded: Ctrl-C must not leave a cluster running.
+            await asyncio.shield(
+                asyncio.gather(
+                    *(self._give_up(region, slot) for region, slot in slots.items()),
+                    return_exceptions=True,
+                )
+            )
+            raise
+        return MappingProxyType({region: slot.opening.result() for region, slot in slots.items()})
+
+    async def check(
+        self, regions: Iterable[Region] | None = None, *, deadline_seconds: float = CHECK_SECONDS
+    ) -> None:
+        """Ask in parallel whether open schedulers are still there; drop the dead.
+
+        The next :meth:`open` of a dropped region starts a new one.
+
+        Parameters
+        ----------
+        regions : iterable of Region, optional
+            The regions to ask; those that are not open are skipped. By default all.
+        deadline_seconds : float, optional
+            Seconds for each of them.
+
+        Raises
+        ------
+        EndpointError
+            If one has gone.
+        LocalityErrorGroup
+            If several have.
+        """
+        chosen = None if regions is None else set(regions)
+        found = {
+            region: one
+            for region, one in self.connections.items()
+            if chosen is None or region in chosen
+        }
+        answers = await asyncio.gather(
+            *(one.check(deadline_seconds=deadline_seconds) for one in found.values()),
+            return_exceptions=True,
+        )
+        for region, connection in found.items():
+            slot = self._slots.get(region)
+            if slot is not None and slot.connection is connection and not connection.alive:
+                self._discard(region, slot)
+        _raise_problems(answers, message="Schedulers that have gone:")
+
+    async def close(self) -> None:
+        """Close in parallel all that was opened here; may be called twice.
+
+        Gateways that have gone do not keep the others from being closed.
+        """
+        self._closed = True
+        for region, slot in list(self._slots.items()):
+            self._discard(region, slot)
+        answers = await asyncio.gather(
+            *map(asyncio.shield, self._discarding), return_exceptions=True
+        )
+        _raise_problems(answers, message="Endpoints that could not be closed cleanly:")
+
+    def _require(self, regions: Iterable[Region]) -> dict[Region, Endpoint]:
+        """Look up the endpoints of regions, or say which have none."""
+        found: dict[Region, Endpoint] = {}
+        problems: list[Exception] = []
+        for region in regions:
+            endpoint = self._endpoints.get(region)
+            if endpoint is not None:
+                found[region] = endpoint
+                continue
+            has = "only a name" if region in self._endpoints else "none"
+            problems.append(
+                EndpointError(
+                    f"Region {str(region)!r} needs an endpoint and has {has}. "
+                    "Set locality.endpoints or pass endpoints=.",
+                    region=str(region),
+                )
+            )
+        raise_together(problems, message="Regions without an endpoint:")
+        return found
+
+    async def _preflight(self, region: Region, deadline_seconds: float) -> None:
+        endpoint = self._require([region])[region]
+        await endpoint.preflight(region=region, deadline_seconds=deadline_seconds)
+
+    def _claim(self, region: Region, endpoint: Endpoint) -> _Slot:
+        """Join the opening of a region, or begin it."""
+        if self._closed:
+            raise endpoint.failure(
+                region, "belongs to a session that is closed", advice="Make a new session."
+            )
+        slot = self._slots.get(region)
+        if slot is None or not slot.usable:
+            if slot is not None:
+                self._discard(region, slot)
+            opening = asyncio.create_task(
+                endpoint.open(region=region, deadline_seconds=self._deadline_seconds),
+                name=f"xr-locality: open {region}",
+            )
+            slot = self._slots[region] = _Slot(opening=opening)
+        slot.callers += 1
+        return slot
+
+    async def _give_up(self, region: Region, slot: _Slot) -> None:
+        """Leave a region to its other callers; the last one closes it."""
+        slot.callers -= 1
+        if slot.callers == 0:
+            await self._discard(region, slot)
+
+    def _discard(self, region: Region, slot: _Slot) -> asyncio.Task[None]:
+        """Take a slot out at once, and see to its closing."""
+        if self._slots.get(region) is slot:
+            del self._slots[region]
+        task = asyncio.create_task(_close(slot), name=f"xr-locality: discard {region}")
+        self._discarding.add(task)
+        task.add_done_callback(self._discarded)
+        return task
+
+    def _discarded(self, task: asyncio.Task[None]) -> None:
+        self._discarding.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.warning("%s failed", task.get_name(), exc_info=task.exception())
+
+
+async def _all_open(tasks: list[asyncio.Task[Connection]]) -> None:
+    """Wait until all are open, or until one has failed and the others had their time."""
+    if not tasks:
+        return
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    if pending:
+        await asyncio.wait(pending, timeout=_GRACE_SECONDS)
+    done = [task for task in tasks if task.done()]
+    if any(task.cancelled() for task in done):
+        raise EndpointError(
+            "The session was closed while its endpoints were being opened. Make a new session."
+        )
+    failed = [task.exception() for task in done]
+    _raise_problems(failed, message="Endpoints that could not be opened:")
+
+
+async def _close(slot: _Slot) -> None:
+    """Close a slot's connection, or stop it from being opened."""
+    slot.opening.cancel()
+    await asyncio.wait({slot.opening})
+    connection = slot.connection
+    if connection is not None:
+        await connection.close()
+
+
+def _raise_problems(answers: Iterable[Any], *, message: str) -> None:
+    """Raise together the exceptions among the answers of tasks."""
+    answers = list(answers)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, Exception):
+            raise answer
+    raise_together([one for one in answers if isinstance(one, Exception)], message=message)

@@ -1,0 +1,136 @@
+"""Talking to a scheduler that runs: the way to it, a client, a sign of life.
+
+Only functions import distributed, so that importing this module does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.security import Security
+
+__all__ = [
+    "CLOSE_SECONDS",
+    "CONNECT_ERRORS",
+    "Route",
+    "close_client",
+    "identify",
+    "make_client",
+    "refuse_to_pickle",
+]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds to connect to a scheduler that runs, and to connect again when lost.
+CONNECT_SECONDS: Final = 30.0
+#: Seconds to take leave of somebody who may be gone.
+CLOSE_SECONDS: Final = 10.0
+
+#: What distributed raises where it cannot connect: OSError, with CommClosedError
+#: and TimeoutError below it; ImportError where versions are too far apart;
+#: TypeError for TLS without certificates and for servers that are no scheduler;
+#: ValueError for addresses.
+CONNECT_ERRORS: Final = (OSError, ImportError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The way to a scheduler that runs."""
+
+    #: Where to connect: ``tcp://…``, ``tls://…``, ``gateway://…``, ``inproc://…``.
+    address: str
+    #: Certificates and keys; None leaves it to dask's own configuration.
+    security: Security | None = field(default=None, repr=False)
+    #: What the gateway calls the cluster, if a gateway started it.
+    cluster_name: str | None = None
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle(self)
+
+    def connection_args(self) -> dict[str, Any]:
+        """Make the keyword arguments with which distributed connects."""
+        from distributed.security import Security
+
+        security = Security() if self.security is None else self.security
+        arguments: dict[str, Any] = security.get_connection_args("client")
+        return arguments
+
+
+def make_client(route: Route) -> Client:
+    """Make a client of our own, to be awaited; it becomes nobody's default.
+
+    Parameters
+    ----------
+    route : Route
+        The scheduler to connect to.
+    """
+    from distributed import Client
+
+    return Client(
+        route.address,
+        security=route.security,
+        asynchronous=True,
+        set_as_default=False,
+        name="xr-locality",
+        timeout=CONNECT_SECONDS,
+    )
+
+
+async def close_client(client: Client) -> None:
+    """Close a client of ours, whose scheduler may be gone.
+
+    Parameters
+    ----------
+    client : Client
+        Made by :func:`make_client`.
+    """
+    try:
+        await client.close(timeout=CLOSE_SECONDS)
+    except OSError as err:
+        # Only the farewell failed: the scheduler forgets a client that is silent.
+        logger.info("Closing %s without an answer: %r", client.id, err)
+
+
+async def identify(route: Route, *, deadline_seconds: float) -> dict[str, Any]:
+    """Ask a scheduler over a fresh connection who it is.
+
+    Parameters
+    ----------
+    route : Route
+        The scheduler to ask.
+    deadline_seconds : float
+        Seconds to wait for the answer.
+
+    Returns
+    -------
+    dict
+        Its ``identity``, without its workers.
+    """
+    from distributed.core import rpc
+
+    arguments = route.connection_args()
+    async with (
+        asyncio.timeout(deadline_seconds),
+        rpc(route.address, timeout=deadline_seconds, connection_args=arguments) as remote,
+    ):
+        answer: dict[str, Any] = await remote.identity(n_workers=0)
+    return answer
+
+
+def refuse_to_pickle(thing: object) -> NoReturn:
+    """Raise what pickle's callers expect of something that does not pickle.
+
+    Parameters
+    ----------
+    thing : object
+        Whatever holds credentials, with a ``repr`` that does not show them.
+    """
+    raise TypeError(
+        f"{thing!r} does not pickle: it holds credentials or open connections. "
+        "Make it anew where it is needed."
+    )
