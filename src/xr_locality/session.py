@@ -9,21 +9,25 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar, Token
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import dask
+from dask.typing import Key
 
 from xr_locality import config
 from xr_locality.config import Settings
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,
+    ExecutionError,
     LocalityError,
     LocalityWarning,
     raise_together,
 )
 from xr_locality.graph.collections import Bundle, unpack
+from xr_locality.graph.held import HeldValue, hold
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.build import Circumstances, build_plan
 from xr_locality.plan.model import Plan
@@ -32,11 +36,16 @@ from xr_locality.regions.model import LOCAL, Region
 from xr_locality.regions.rules import Rules
 
 if TYPE_CHECKING:
+    from distributed import Future
+
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.progress import Callback
     from xr_locality.execution.report import Report
     from xr_locality.execution.transfer import Links
+
+    #: Where a result stays, the way to it, and what keeps it there.
+    Kept: TypeAlias = tuple[Region, Connection, Future]
 
 __all__ = ["Session", "current_session"]
 
@@ -171,16 +180,32 @@ class Session:
         tuple
             The same collections, backed by what the regions hold.
         """
-        from xr_locality.execution.held import hold
-
         bundle = unpack(*collections)
         if not bundle.parts:
             return bundle.rebuild([])
         plan = self._plan(bundle, **policy)
-        settings = config.read(**self._merge(policy))
-        held: dict[Any, Any] = {}
-        self._run(plan, (), settings, keep=held)
-        return bundle.rebuild([hold(part, held, self) for part in bundle.parts])
+        kept: dict[Key, Kept] = {}
+        self._run(plan, (), config.read(**self._merge(policy)), keep=kept)
+        values = {
+            key: HeldValue(region=each[0], future=each[2], pull=partial(self._pull, *each[1:]))
+            for key, each in kept.items()
+        }
+        return bundle.rebuild(
+            [hold(part.collection, part.flat_keys(), values) for part in bundle.parts]
+        )
+
+    def _pull(self, connection: Connection, future: Future) -> Any:
+        """Bring here one value that a region holds."""
+        with self._lock:
+            if self._closed or self._links is None or self._loop is None:
+                raise ExecutionError(
+                    f"Persisted data in region {str(connection.region)!r} are gone: the session "
+                    "that held them is closed.",
+                    region=str(connection.region),
+                )
+            loop, links = self._loop, self._links
+        values, _ = loop.run(links.puller(connection).pull([future.key]))
+        return values[future.key]
 
     def check(self) -> None:
         """Check that every endpoint can be reached and accepts us; start nothing.
@@ -252,7 +277,7 @@ class Session:
         callbacks: Sequence[Callback],
         settings: Settings,
         *,
-        keep: dict[Any, Any] | None = None,
+        keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
         from xr_locality.execution.progress import watch
 
@@ -340,7 +365,7 @@ async def _execute(
     settings: Settings,
     annotations: Mapping[str, Any],
     callbacks: tuple[Callback, ...],
-    keep: dict[Any, Any] | None,
+    keep: dict[Key, Kept] | None,
 ) -> tuple[dict[Any, Any], Report]:
     """Open what a plan needs, run it, and give back the workers asked for."""
     from xr_locality.execution.engine import Run
@@ -363,7 +388,6 @@ async def _execute(
             links=links,
             costs=CostModel(settings.prices),
             relay=settings.transfer == "relay",
-            patience_seconds=_PATIENCE_SECONDS,
             annotations=annotations,
             callbacks=callbacks,
             keep=keep,

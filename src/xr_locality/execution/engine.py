@@ -77,8 +77,6 @@ class Run:
     relay : bool
         Whether values go by way of the client even where workers could reach
         each other's schedulers.
-    patience_seconds : float
-        How long a scheduler may be out of reach.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     callbacks : tuple of Callback
@@ -90,7 +88,6 @@ class Run:
     links: Links
     costs: CostModel
     relay: bool
-    patience_seconds: float
     annotations: Mapping[str, Any]
     callbacks: tuple[Callback, ...] = ()
     #: Where to put the Futures of results that stay in their regions, instead of
@@ -100,7 +97,6 @@ class Run:
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _submissions: dict[Region, Submission] = field(default_factory=dict)
-    _pullers: dict[Region, remote.Puller] = field(default_factory=dict)
     _pending: dict[Region, list[Key]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _values: dict[Key, Any] = field(default_factory=dict)
@@ -298,7 +294,8 @@ class Run:
             self._pending[region] = []
             futures = self._submissions[region].outputs
             try:
-                values, moved = await self._puller(region).pull(futures[key].key for key in keys)
+                puller = self.links.puller(self.connections[region])
+                values, moved = await puller.pull(futures[key].key for key in keys)
             except ConnectionError as error:
                 await self._events.put(Failed(region=region, error=self._unreachable(region, error)))
                 return
@@ -325,7 +322,7 @@ class Run:
         boundary = next(each for each in self.plan.boundaries if each.key == key)
         future = self._submissions[source].sends[key]
         try:
-            values, moved = await self._puller(source).pull([future.key])
+            values, moved = await self.links.puller(self.connections[source]).pull([future.key])
             name = mail_key(key, self.name)
             for target in boundary.targets:
                 client = self.connections[target].client
@@ -335,14 +332,6 @@ class Run:
             await self._events.put(Failed(region=source, error=self._unreachable(source, error)))
             return
         self._count(source, self.plan.client, sum(moved.values()))
-
-    def _puller(self, region: Region) -> remote.Puller:
-        if region not in self._pullers:
-            connection = self.connections[region]
-            self._pullers[region] = remote.Puller(
-                connection.scheduler_address, connection.connection_args, self.patience_seconds
-            )
-        return self._pullers[region]
 
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
         submission = self._submissions[region]
@@ -433,8 +422,6 @@ class Run:
                 future.release()
         for future in self._mailed:
             future.release()
-        for puller in self._pullers.values():
-            await puller.close()
 
     def _tell(self, what: str, **facts: Any) -> None:
         progress = Progress(run=self.name, what=what, facts=facts)

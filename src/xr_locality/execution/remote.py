@@ -157,7 +157,11 @@ class Puller:
             waiter = self._waiting[key] = asyncio.get_running_loop().create_future()
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
-        done, _ = await asyncio.wait({waiter}, timeout=seconds)
+        try:
+            done, _ = await asyncio.wait({waiter}, timeout=seconds)
+        except asyncio.CancelledError:
+            self.forget(key)
+            raise
         for each in done:
             each.result()
         return bool(done)

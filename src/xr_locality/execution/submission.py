@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dask
-from dask._expr import HLGExpr
+from dask._expr import Expr, HLGExpr
 from dask._task_spec import Task, TaskRef
-from dask.base import collections_to_expr
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
@@ -71,21 +70,38 @@ async def submit_whole(
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     """
-    frames = [part for part in bundle.parts if _is_expression(part)]
-    graphs = [part for part in bundle.parts if not _is_expression(part)]
-    groups = [*([part] for part in frames), *([graphs] if graphs else [])]
     with dask.annotate(**annotations), span("xr-locality", run) as span_id:
         submission = Submission(connection=connection, span_id=span_id)
-        for group in groups:
-            expression = collections_to_expr([part.collection for part in group]).optimize()
+        for expression, wanted in _expressions(bundle):
             names = list(flatten(expression.__dask_keys__()))
-            wanted = [key for part in group for key in part.flat_keys()]
             futures = await _send(connection, expression, names)
-            # A DataFrame's keys are renamed when its expression is fused; their order stays.
-            same = set(names) == set(wanted)
-            pairs = zip(wanted, wanted if same else names, strict=True)
-            submission.outputs.update({key: futures[name] for key, name in pairs})
+            submission.outputs.update(
+                {key: futures[name] for key, name in zip(wanted, names, strict=True)}
+            )
     return submission
+
+
+def _expressions(bundle: Bundle) -> Iterator[tuple[Expr, list[Key]]]:
+    """Make what dask itself would send: parts that are optimised alike go together.
+
+    Yields
+    ------
+    expression : Expr
+        To be optimised and materialised on the scheduler.
+    wanted : list of key
+        The plan's keys, in the order of the expression's: fusing a DataFrame's
+        expression renames its keys.
+    """
+    alike: dict[Any, list[Part]] = {}
+    for part in bundle.parts:
+        if isinstance(expression := getattr(part.collection, "expr", None), Expr):
+            yield expression.optimize(), part.flat_keys()
+        else:
+            alike.setdefault(getattr(part.collection, "__dask_optimize__", None), []).append(part)
+    for optimizer, parts in alike.items():
+        wanted = list(dict.fromkeys(key for part in parts for key in part.flat_keys()))
+        graph = HighLevelGraph.merge(*(part.graph for part in parts))
+        yield HLGExpr(dsk=graph, low_level_optimizer=optimizer, output_keys=wanted), wanted
 
 
 async def submit_partition(
@@ -202,6 +218,3 @@ def wanted_key(boundary: Boundary, run: str, *, relayed: bool) -> Key:
     """Name a boundary value as the scheduler that is asked for it knows it."""
     return mail_key(boundary.key, run) if relayed else remote.rename(send_key(boundary.key), run)
 
-
-def _is_expression(part: Part) -> bool:
-    return hasattr(part.collection, "expr")

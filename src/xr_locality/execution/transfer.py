@@ -73,6 +73,7 @@ class Links:
     _opened: dict[tuple[int, int], tuple[Connection, Connection | None, Opened]] = field(
         default_factory=dict
     )
+    _pullers: dict[int, tuple[Connection, remote.Puller]] = field(default_factory=dict)
     _tellers: dict[int, tuple[Connection, dict[str, Tell]]] = field(default_factory=dict)
 
     async def open(self, consumer: Connection, source: Connection | None) -> Opened:
@@ -97,6 +98,15 @@ class Links:
             opened = Opened(name=name, share=share, relayed=source is None)
             self._opened[pair] = (consumer, source, opened)
         return self._opened[pair][2]
+
+    def puller(self, source: Connection) -> remote.Puller:
+        """Get this process's own way to a cluster's values, kept from run to run."""
+        if id(source) not in self._pullers:
+            puller = remote.Puller(
+                source.scheduler_address, source.connection_args, self.patience_seconds
+            )
+            self._pullers[id(source)] = (source, puller)
+        return self._pullers[id(source)][1]
 
     def listen(self, connection: Connection, run: str, tell: Tell) -> Callable[[], None]:
         """Call `tell` with what workers say they have moved for a run.
@@ -127,7 +137,10 @@ class Links:
         return end
 
     async def close(self) -> None:
-        """Take the links back from clusters that live on."""
+        """Close this process's ways, and take the links back from clusters that live on."""
+        pullers, self._pullers = self._pullers, {}
+        for _, puller in pullers.values():
+            await puller.close()
         opened, self._opened = self._opened, {}
         for consumer, _, link in opened.values():
             if consumer.endpoint.adopted and consumer.alive:

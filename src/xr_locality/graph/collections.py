@@ -17,6 +17,8 @@ from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
+from xr_locality.graph.held import reveal
+
 __all__ = ["Bundle", "Part", "unpack", "variables_of"]
 
 
@@ -147,7 +149,10 @@ def make_part(collection: Any, *, variable: str | None = None) -> Part:
     if not isinstance(graph, HighLevelGraph):
         graph = HighLevelGraph.from_collections(_layer_name(collection), graph)
     return Part(
-        collection=collection, graph=graph, keys=collection.__dask_keys__(), variable=variable
+        collection=collection,
+        graph=reveal(graph),
+        keys=collection.__dask_keys__(),
+        variable=variable,
     )
 
 

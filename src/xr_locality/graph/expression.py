@@ -21,6 +21,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_locality.graph.collections import Bundle, Part
+from xr_locality.graph.held import reveal
 
 __all__ = ["default_get", "take_apart"]
 
@@ -46,8 +47,9 @@ class _Wanted:
 
         return finish, ()
 
-    def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
-        return graph if self.optimizer is None else self.optimizer(graph, keys, **kwargs)
+    @property
+    def __dask_optimize__(self) -> Callable[..., Any] | None:
+        return self.optimizer
 
 
 def take_apart(expression: Expr, keys: list[Any]) -> tuple[Bundle, list[Key]]:
@@ -108,7 +110,7 @@ def _hlg_operands(expression: Expr) -> list[HLGExpr]:
 
 
 def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
-    graph, optimizer = operand.hlg, operand.low_level_optimizer
+    graph, optimizer = reveal(operand.hlg), operand.low_level_optimizer
     layer = graph.layers.get(key) if isinstance(key, str) else None
     task = layer.get(key) if layer is not None and len(layer) == 1 else None
     if not isinstance(task, Task) or not _assembles(key):

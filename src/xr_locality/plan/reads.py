@@ -45,13 +45,14 @@ class Reads:
     culled: view.CulledGraph | None = None
     #: Sources whose stored bytes are only a guess, and why.
     guesses: dict[str, str] = field(default_factory=dict)
-    _nbytes: dict[str, int] = field(default_factory=dict)
+    _nbytes: dict[int, int] = field(default_factory=dict)
 
     def nbytes(self, source: Source) -> int:
         """Estimate the stored bytes that the graph reads of one source."""
-        if source.url not in self._nbytes:
-            self._nbytes[source.url] = self._estimate(source)
-        return self._nbytes[source.url]
+        # By identity: two services may have a store of the same URL.
+        if id(source) not in self._nbytes:
+            self._nbytes[id(source)] = self._estimate(source)
+        return self._nbytes[id(source)]
 
     def by_region(self) -> dict[Region | None, int]:
         """Sum the stored bytes read by the region that they lie in."""
@@ -78,11 +79,10 @@ class Reads:
         """Sum the sizes in memory of the blocks that reading tasks make."""
         if self.culled is None:
             self.culled = view.cull(self.graph, self.outputs)
-        holding = self.survey.holders.get(source.url, frozenset())
         return sum(
             self.estimator.of(layer.name, key).nbytes
             for layer in self.culled.layers
-            for key in _reading(layer, holding, self.culled.dependencies)
+            for key in _reading(layer, source.layers, self.culled.dependencies)
         )
 
 

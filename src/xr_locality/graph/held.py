@@ -1,0 +1,93 @@
+"""Values that stay in the region where they were made, as ``persist`` leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from dask._task_spec import Task
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.typing import Key
+
+from xr_locality.errors import ExecutionError
+from xr_locality.regions.model import Region
+
+__all__ = ["HeldValue", "hold", "reveal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldValue:
+    """A chunk that a region's cluster holds.
+
+    Attributes
+    ----------
+    region : Region
+        Where it is.
+    future : distributed.Future
+        Keeps it there, for as long as this exists.
+    pull : callable
+        Brings it here.
+    """
+
+    region: Region
+    future: Any = field(repr=False)
+    pull: Callable[[], Any] = field(repr=False)
+
+    def get(self) -> Any:
+        """Bring the value here; what a plain ``.compute()`` runs."""
+        return self.pull()
+
+    def __reduce__(self) -> NoReturn:
+        raise ExecutionError(
+            f"Persisted data in region {str(self.region)!r} cannot be pickled or sent elsewhere: "
+            "they are held by this process's session. Compute them with .locality.compute(), "
+            "inside xr_locality.routed(), or load them first.",
+            region=str(self.region),
+        )
+
+
+def hold(collection: Any, keys: list[Key], values: Mapping[Key, HeldValue]) -> Any:
+    """Rebuild a collection on values that stay where they are.
+
+    Parameters
+    ----------
+    collection : dask collection
+        What was persisted.
+    keys : list of key
+        Its output keys.
+    values : mapping of key to HeldValue
+        What the regions hold.
+
+    Returns
+    -------
+    dask collection
+        Of the same type, name and keys.
+    """
+    tasks = {key: Task(key, HeldValue.get, values[key]) for key in keys}
+    rebuild, extra = collection.__dask_postpersist__()
+    return rebuild(tasks, *extra)
+
+
+def reveal(graph: HighLevelGraph) -> HighLevelGraph:
+    """Put Futures where a graph holds such values, for those who know what to do with them."""
+    layers = {
+        name: MaterializedLayer({key: _held(task).future for key, task in layer.mapping.items()})
+        for name, layer in graph.layers.items()
+        if isinstance(layer, MaterializedLayer) and _all_held(layer)
+    }
+    if not layers:
+        return graph
+    return HighLevelGraph({**graph.layers, **layers}, graph.dependencies)
+
+
+def _all_held(layer: MaterializedLayer) -> bool:
+    return len(layer) > 0 and all(
+        isinstance(task, Task) and task.func is HeldValue.get for task in layer.mapping.values()
+    )
+
+
+def _held(task: Task) -> HeldValue:
+    held = task.args[0]
+    assert isinstance(held, HeldValue)
+    return held
