@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -12,7 +12,10 @@ from dask.typing import Key
 
 from xr_locality.config import Budget
 from xr_locality.graph.collections import Bundle
+from xr_locality.placement.costs import CostModel
+from xr_locality.plan.reads import Reads
 from xr_locality.plan.survey import Source
+from xr_locality.plan.words import headline
 from xr_locality.regions.model import Region
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Plan",
     "Transfer",
     "Why",
+    "sum_moved",
 ]
 
 Why: TypeAlias = Literal["boundary", "remote-read", "result", "upload"]
@@ -79,6 +83,15 @@ class Transfer:
     key: Key
     nbytes: int
     why: Why
+
+
+def sum_moved(transfers: Iterable[Transfer]) -> Moved:
+    """Sum the bytes of transfers by pair of regions, sorted."""
+    moved: dict[tuple[Region, Region], int] = {}
+    for transfer in transfers:
+        pair = (transfer.source, transfer.target)
+        moved[pair] = moved.get(pair, 0) + transfer.nbytes
+    return dict(sorted(moved.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +203,7 @@ class PlacementView(Mapping[Key, Region]):
         return f"<PlacementView of {len(self._layers)} layers>"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Plan:
     """What will run where, which bytes cross between regions, and what they cost.
 
@@ -214,15 +227,36 @@ class Plan:
     lower_bound : float
         No placement costs less than this, in the objective's unit.
     gap : float
-        How far the cost may be above the optimum, as a share of it; 0.0 is proven optimal.
+        How far the cost may be above the optimum, as a share of the cost; 0.0 is
+        proven optimal.
     unknowns : tuple of str
         What was guessed, why, and how to say better.
+    client : Region
+        Where results go.
+    prices_as_of : str
+        Date of the oldest list price used.
+    partitions : tuple of Partition
+        One for each region.
+    boundaries : tuple of Boundary
+        Values made in one region and needed in others.
+    bundle : Bundle
+        What is computed.
+    costs : CostModel
+        What priced the moves.
+    reads : Reads
+        Stored bytes read of each source.
+    compare : callable
+        Makes the baselines.
+    budget : Budget or None
+        What the plan had to stay within.
+    session : Session or None
+        What executes the plan.
     """
 
     regions: tuple[Region, ...]
     sources: tuple[Source, ...]
-    placement: Mapping[Key, Region] = field(repr=False)
-    transfers: tuple[Transfer, ...] = field(repr=False)
+    placement: Mapping[Key, Region]
+    transfers: tuple[Transfer, ...]
     usd: float
     seconds: float
     objective: str
@@ -231,21 +265,19 @@ class Plan:
     unknowns: tuple[str, ...]
     client: Region
     prices_as_of: str
-    partitions: tuple[Partition, ...] = field(repr=False)
-    boundaries: tuple[Boundary, ...] = field(repr=False)
-    bundle: Bundle = field(repr=False)
-    compare: Callable[[], Mapping[str, Baseline]] = field(repr=False)
+    partitions: tuple[Partition, ...]
+    boundaries: tuple[Boundary, ...]
+    bundle: Bundle
+    costs: CostModel
+    reads: Reads
+    compare: Callable[[], Mapping[str, Baseline]]
     budget: Budget | None = None
-    session: Any = field(default=None, repr=False)
+    session: Any = None
 
     @cached_property
     def moved(self) -> Moved:
         """Bytes that cross, by pair of regions, source first."""
-        moved: dict[tuple[Region, Region], int] = {}
-        for transfer in self.transfers:
-            pair = (transfer.source, transfer.target)
-            moved[pair] = moved.get(pair, 0) + transfer.nbytes
-        return dict(sorted(moved.items()))
+        return sum_moved(self.transfers)
 
     @cached_property
     def baselines(self) -> Mapping[str, Baseline]:
@@ -303,6 +335,15 @@ class Plan:
         from xr_locality.plan.plot import plot
 
         return plot(self, ax=ax)
+
+    def __repr__(self) -> str:
+        shown = headline(
+            n_regions=len(self.regions),
+            n_boundaries=len(self.boundaries),
+            nbytes_moved=self.nbytes_moved,
+            cost_usd=self.usd,
+        )
+        return f"<Plan: {shown}>"
 
     def __str__(self) -> str:
         return self.explain()

@@ -233,7 +233,9 @@ class _Placer:
             pins=pins,
             units=_units(barriers, position, inputs),
             results=frozenset(
-                position[key] for key in order if key in self.outputs and self.layer_of[key] in mixed
+                position[key]
+                for key in order
+                if key in self.outputs and self.layer_of[key] in mixed
             ),
             client=client,
         )
@@ -281,4 +283,3 @@ def _units(
         after = [task for task, takes in enumerate(inputs) if barrier in takes]
         units.append(tuple(sorted({barrier, *inputs[barrier], *after})))
     return units
-

@@ -15,6 +15,7 @@ from xr_locality.graph.collections import Part
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
 from xr_locality.regions.registry import layer_tag
+from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found
 from xr_locality.sources.walk import find_sources
 
@@ -48,6 +49,8 @@ class Source:
     requester_pays: bool | None = None
     leaves: str = "always"
     found: tuple[Found, ...] = field(default=(), repr=False, compare=False)
+    #: The graph's layers that hold it.
+    layers: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     @property
     def array_nbytes(self) -> int | None:
@@ -79,15 +82,12 @@ class Survey:
         For layers whose keys lie in several regions, the region of each.
     pins : mapping of str to Region
         Layers that ``dask.annotate(locality=…)`` pins.
-    holders : mapping of str to frozenset of str
-        For each source's URL, the layers that hold it.
     """
 
     sources: tuple[Source, ...]
     layers: Mapping[str, frozenset[Region]]
     keys: Mapping[str, Mapping[Key, Region]]
     pins: Mapping[str, Region]
-    holders: Mapping[str, frozenset[str]]
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class _Surveyor:
     variables: Mapping[str, tuple[str, ...]]
     layers: dict[str, frozenset[Region]] = field(default_factory=dict)
     keys: dict[str, dict[Key, Region]] = field(default_factory=dict)
-    grouped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    grouped: dict[Store | str, dict[str, Any]] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
 
     def layer(self, name: str, layer: Layer) -> None:
@@ -125,7 +125,7 @@ class _Surveyor:
         else:
             evidence = detected.evidence if detected else "nobody knows"
         entry = self.grouped.setdefault(
-            found.group_url,
+            found.group,
             {
                 "region": region,
                 "evidence": evidence,
@@ -191,16 +191,21 @@ class _Surveyor:
     def sources(self) -> tuple[Source, ...]:
         return tuple(
             Source(
-                url=url,
+                url=_url(place),
                 region=entry["region"],
                 evidence=entry["evidence"],
                 variables=tuple(entry["variables"]),
                 requester_pays=entry["requester_pays"],
                 leaves=entry["leaves"],
                 found=tuple(entry["found"].values()),
+                layers=frozenset(entry["layers"]),
             )
-            for url, entry in self.grouped.items()
+            for place, entry in self.grouped.items()
         )
+
+
+def _url(place: Store | str) -> str:
+    return place if isinstance(place, str) else place.url
 
 
 def survey(
@@ -250,14 +255,11 @@ def survey(
         layers=surveyor.layers,
         keys=surveyor.keys,
         pins=pins,
-        holders={url: frozenset(entry["layers"]) for url, entry in surveyor.grouped.items()},
     )
     return found, surveyor.problems
 
 
-def _variables_by_layer(
-    graph: HighLevelGraph, parts: Iterable[Part]
-) -> dict[str, tuple[str, ...]]:
+def _variables_by_layer(graph: HighLevelGraph, parts: Iterable[Part]) -> dict[str, tuple[str, ...]]:
     """Name the variables that need each layer; layers that nobody needs are absent."""
     named: dict[str, dict[str, None]] = {}
     for part in parts:

@@ -1,0 +1,48 @@
+"""What a plan depends on besides the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xr_locality.config import Settings
+from xr_locality.placement.costs import CostModel
+from xr_locality.placement.problem import Cost
+from xr_locality.regions.detect import Chain
+from xr_locality.regions.model import Region
+
+__all__ = ["Circumstances"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a plan depends on besides the graph.
+
+    Attributes
+    ----------
+    settings : Settings
+        The policy.
+    usable : tuple of Region
+        Regions with an endpoint.
+    chain : Chain
+        Ways to know a store's region.
+    costs : CostModel
+        Prices and bandwidths.
+    find_cluster : callable
+        Maps a scheduler's address to the region of its endpoint.
+    """
+
+    settings: Settings
+    usable: tuple[Region, ...]
+    chain: Chain
+    costs: CostModel
+    find_cluster: Callable[[str], Region | None]
+
+    @property
+    def client(self) -> Region:
+        """The region that results go to."""
+        return Region.parse(self.settings.client_region)
+
+    def objective(self) -> Cost:
+        """Get the cost that the placement keeps least."""
+        return self.costs.objective(self.settings.objective)

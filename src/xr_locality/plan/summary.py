@@ -1,0 +1,396 @@
+"""The one summary of a plan that text, HTML, drawings and JSON all show."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dask.core import flatten
+from dask.typing import Key
+from dask.utils import key_split
+
+from xr_locality.config import Budget
+from xr_locality.plan.words import headline
+from xr_locality.regions.model import LOCAL, Region
+
+if TYPE_CHECKING:
+    from xr_locality.plan.model import Baseline, Moved, Plan, Transfer, Why
+
+__all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "summarise"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Kinds of values that a crossing names; the others are only counted.
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSummary:
+    """What is read of one source.
+
+    Attributes
+    ----------
+    url : str
+        Where it lies; without credentials.
+    region : Region or None
+        The region it lies in; None where nobody knows.
+    evidence : str
+        How that is known.
+    variables : tuple of str
+        What needs it.
+    nbytes_read : int or None
+        Stored bytes read, estimated; None where the store could not be asked.
+    guessed : bool
+        Whether these bytes are only a guess.
+    """
+
+    url: str
+    region: Region | None
+    evidence: str
+    variables: tuple[str, ...]
+    nbytes_read: int | None
+    guessed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionSummary:
+    """What one region does.
+
+    Attributes
+    ----------
+    region : Region
+        Where tasks run.
+    sources : tuple of SourceSummary
+        What these tasks read, from this region and from others.
+    n_layers : int
+        Layers before optimisation.
+    n_tasks : int or None
+        Tasks before optimisation; None where counting them would make them.
+    upload_nbytes : int
+        Bytes of arrays embedded in the graph, sent with it.
+    """
+
+    region: Region
+    sources: tuple[SourceSummary, ...]
+    n_layers: int
+    n_tasks: int | None
+    upload_nbytes: int
+
+    @property
+    def nbytes_read(self) -> int | None:
+        """Stored bytes read, estimated; None where a store could not be asked."""
+        sizes = [source.nbytes_read for source in self.sources]
+        return None if None in sizes else sum(size for size in sizes if size)
+
+    @property
+    def guessed(self) -> bool:
+        """Whether some of the bytes read are only a guess."""
+        return any(source.guessed for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """All that goes from one region to another for one reason.
+
+    Attributes
+    ----------
+    source, target : Region
+        The regions that the bytes leave and enter.
+    why : {"boundary", "remote-read", "result", "upload"}
+        As for a :class:`~xr_locality.plan.model.Transfer`.
+    n_values : int
+        How many values cross.
+    nbytes : int
+        Their bytes.
+    usd : float
+        What they cost.
+    price : str
+        Where that price comes from.
+    names : tuple of str
+        Variables, kinds of tasks or URLs, the first few.
+    n_names : int
+        How many there are of them.
+    """
+
+    source: Region
+    target: Region
+    why: Why
+    n_values: int
+    nbytes: int
+    usd: float
+    price: str
+    names: tuple[str, ...]
+    n_names: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A plan in numbers and words.
+
+    Attributes
+    ----------
+    regions : tuple of RegionSummary
+        Those that run tasks.
+    n_boundaries : int
+        Values made in one region and needed in others.
+    crossings : tuple of Crossing
+        What crosses, aggregated by pair of regions and reason.
+    moved : mapping of (Region, Region) to int
+        Bytes that cross, by pair of regions.
+    nbytes_moved : int
+        All bytes that cross.
+    usd, seconds : float
+        What they cost, and how long they take, one pair of regions after another.
+    baselines : mapping of str to Baseline, or None
+        The same work done in other ways; None where it could not be estimated.
+    unknowns : tuple of str
+        What was guessed, and why.
+    objective : str
+        What was kept least.
+    cost, lower_bound : float
+        Of this plan and of any plan, in the objective's unit.
+    gap : float
+        0.0 is proven optimal.
+    prices_as_of : str
+        Date of the oldest list price used.
+    budget : Budget or None
+        What the plan had to stay within.
+    client : Region
+        Where results go.
+    """
+
+    regions: tuple[RegionSummary, ...]
+    n_boundaries: int
+    crossings: tuple[Crossing, ...]
+    moved: Moved
+    nbytes_moved: int
+    usd: float
+    seconds: float
+    baselines: Mapping[str, Baseline] | None
+    unknowns: tuple[str, ...]
+    objective: str
+    cost: float
+    lower_bound: float
+    gap: float
+    prices_as_of: str
+    budget: Budget | None
+    client: Region
+
+    @property
+    def headline(self) -> str:
+        """The plan in one line."""
+        return headline(
+            n_regions=len(self.regions),
+            n_boundaries=self.n_boundaries,
+            nbytes_moved=self.nbytes_moved,
+            cost_usd=self.usd,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a JSON-ready form; regions are written as text.
+
+        ``moved``, ``nbytes_moved``, ``usd`` and ``seconds`` have the form that they
+        have in a report, so that predicted and measured can be compared.
+        """
+        return {
+            "regions": [_region_to_dict(each) for each in self.regions],
+            "crossings": [
+                {
+                    "from": str(each.source),
+                    "to": str(each.target),
+                    "why": each.why,
+                    "n_values": each.n_values,
+                    "nbytes": each.nbytes,
+                    "usd": each.usd,
+                    "price": each.price,
+                    "names": list(each.names),
+                    "n_names": each.n_names,
+                }
+                for each in self.crossings
+            ],
+            "moved": [
+                {"from": str(source), "to": str(target), "nbytes": nbytes}
+                for (source, target), nbytes in self.moved.items()
+            ],
+            "nbytes_moved": self.nbytes_moved,
+            "n_boundaries": self.n_boundaries,
+            "usd": self.usd,
+            "seconds": self.seconds,
+            "baselines": self.baselines
+            and {
+                name: {"nbytes": each.nbytes, "usd": each.usd, "seconds": each.seconds}
+                for name, each in self.baselines.items()
+            },
+            "unknowns": list(self.unknowns),
+            "objective": self.objective,
+            "cost": self.cost,
+            "lower_bound": self.lower_bound,
+            "gap": self.gap,
+            "prices_as_of": self.prices_as_of,
+            "budget": self.budget and {"nbytes": self.budget.nbytes, "usd": self.budget.usd},
+            "client": str(self.client),
+        }
+
+
+def _region_to_dict(region: RegionSummary) -> dict[str, Any]:
+    return {
+        "region": str(region.region),
+        "n_sources": len(region.sources),
+        "sources": [
+            {
+                "url": source.url,
+                "region": source.region and str(source.region),
+                "evidence": source.evidence,
+                "variables": list(source.variables),
+                "nbytes_read": source.nbytes_read,
+                "guessed": source.guessed,
+            }
+            for source in region.sources
+        ],
+        "n_layers": region.n_layers,
+        "n_tasks": region.n_tasks,
+        "nbytes_read": region.nbytes_read,
+        "upload_nbytes": region.upload_nbytes,
+    }
+
+
+def summarise(plan: Plan) -> Summary:
+    """Summarise a plan: by region, by crossing, and beside other ways to do the work.
+
+    Stores are listed for the bytes that are read of them, once for each plan. One
+    that cannot be listed leaves these bytes unknown, and is named among the unknowns.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to summarise.
+
+    Returns
+    -------
+    Summary
+    """
+    failures: list[str] = []
+    read = _attempt(
+        lambda: [plan.reads.nbytes(source) for source in plan.sources],
+        "the stored bytes that are read",
+        failures,
+    )
+    baselines = _attempt(lambda: plan.baselines, "what other ways would move", failures)
+    guesses = plan.reads.guesses
+    return Summary(
+        regions=tuple(_regions(plan, read or [None] * len(plan.sources), guesses)),
+        n_boundaries=len(plan.boundaries),
+        crossings=tuple(_crossings(plan)),
+        moved=plan.moved,
+        nbytes_moved=plan.nbytes_moved,
+        usd=plan.usd,
+        seconds=plan.seconds,
+        baselines=baselines,
+        unknowns=tuple(
+            dict.fromkeys((*plan.unknowns, *guesses.values(), *_guessed_prices(plan), *failures))
+        ),
+        objective=plan.objective,
+        cost={"usd": plan.usd, "bytes": plan.nbytes_moved, "seconds": plan.seconds}[plan.objective],
+        lower_bound=plan.lower_bound,
+        gap=plan.gap,
+        prices_as_of=plan.prices_as_of,
+        budget=plan.budget,
+        client=plan.client,
+    )
+
+
+def _attempt(ask: Callable[[], T], what: str, failures: list[str]) -> T | None:
+    """Ask for what contacts stores; a store may raise anything, and the rest is worth showing."""
+    try:
+        return ask()
+    except Exception as error:
+        logger.warning("Cannot estimate %s", what, exc_info=True)
+        # The message of a store's error may quote a signed URL; the type cannot.
+        failures.append(f"{what}: {type(error).__name__}, see the log of {__name__!r}")
+        return None
+
+
+def _regions(
+    plan: Plan, read: Sequence[int | None], guesses: Mapping[str, str]
+) -> Iterator[RegionSummary]:
+    alone = plan.regions[0] if len(plan.regions) == 1 else None
+    afar = {
+        (each.key, each.source): each.target for each in plan.transfers if each.why == "remote-read"
+    }
+    by_reader: dict[Region, list[SourceSummary]] = {}
+    for source, nbytes in zip(plan.sources, read, strict=True):
+        lies = source.region or LOCAL
+        by_reader.setdefault(alone or afar.get((source.url, lies), lies), []).append(
+            SourceSummary(
+                url=source.url,
+                region=source.region,
+                evidence=source.evidence,
+                variables=tuple(map(str, source.variables)),
+                nbytes_read=nbytes,
+                guessed=source.url in guesses,
+            )
+        )
+    for partition in plan.partitions:
+        yield RegionSummary(
+            region=partition.region,
+            sources=tuple(by_reader.get(partition.region, ())),
+            n_layers=partition.n_layers,
+            n_tasks=partition.n_tasks,
+            upload_nbytes=partition.upload_nbytes,
+        )
+
+
+def _crossings(plan: Plan) -> Iterator[Crossing]:
+    grouped: dict[tuple[Region, Region, Why], list[Transfer]] = {}
+    for transfer in plan.transfers:
+        grouped.setdefault((transfer.source, transfer.target, transfer.why), []).append(transfer)
+    variables = {
+        _name(key): str(part.variable)
+        for part in plan.bundle.parts
+        if part.variable is not None
+        for key in _first(part.keys)
+    }
+    for (source, target, why), transfers in sorted(grouped.items()):
+        names = dict.fromkeys(_in_words(each, variables) for each in transfers)
+        yield Crossing(
+            source=source,
+            target=target,
+            why=why,
+            n_values=len(transfers),
+            nbytes=sum(each.nbytes for each in transfers),
+            usd=sum(plan.costs.usd(source, target, each.nbytes) for each in transfers),
+            price=plan.costs.price(source, target).evidence,
+            names=tuple(names)[:_MOST_NAMES],
+            n_names=len(names),
+        )
+
+
+def _in_words(transfer: Transfer, variables: Mapping[str, str]) -> str:
+    """Name what crosses: a variable, a kind of task, a URL."""
+    if transfer.why == "result" and (variable := variables.get(_name(transfer.key))):
+        return variable
+    if transfer.why in ("result", "boundary"):
+        return str(key_split(transfer.key))
+    return str(transfer.key)
+
+
+def _name(key: Key) -> str:
+    return str(key[0] if isinstance(key, tuple) and key else key)
+
+
+def _first(keys: list[Any]) -> Iterator[Key]:
+    """Give the first of some nested keys, if there is one: chunks of one array share a name."""
+    for key in flatten([keys]):
+        yield key
+        return
+
+
+def _guessed_prices(plan: Plan) -> Iterator[str]:
+    for source, target in plan.moved:
+        price = plan.costs.price(source, target)
+        if price.guessed:
+            yield f"the price {source} -> {target}: {price.evidence}"

@@ -1,0 +1,242 @@
+"""A summary as tables of words, which text and HTML lay out each in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from xr_locality.plan import words
+from xr_locality.plan.comparison import Compared, Comparison
+from xr_locality.plan.summary import Crossing, RegionSummary, SourceSummary, Summary
+from xr_locality.regions.model import Region
+
+__all__ = ["Fact", "Note", "Row", "Table", "plan_facts", "plan_tables", "run_facts", "run_tables"]
+
+_MOST_VARIABLES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a row's label stands for, and more about it."""
+
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A label, its figures under the table's headings, and notes on it.
+
+    Attributes
+    ----------
+    label : str
+        What the figures are of.
+    figures : tuple of str
+        One for each heading of the table.
+    notes : tuple of Note
+        What the label stands for.
+    amount : float
+        What a bar beside the row shows, among the other rows' amounts.
+    strong : bool
+        Whether this row is the one to look at.
+    """
+
+    label: str
+    figures: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
+    amount: float = 0.0
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under a title and the headings of their figures."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A name and what is to be said about it, a sentence each."""
+
+    name: str
+    texts: tuple[str, ...]
+
+
+def plan_tables(summary: Summary) -> tuple[Table, ...]:
+    """Write who runs what, what crosses, and what other ways would move."""
+    return _regions(summary.regions), _crossings(summary), _ways(summary)
+
+
+def plan_facts(summary: Summary) -> tuple[Fact, ...]:
+    """Write what a plan rests on."""
+    placement = words.optimality(summary.gap, summary.cost, summary.lower_bound)
+    return (
+        Fact(name="Objective", texts=(words.objective(summary.objective),)),
+        Fact(name="Placement", texts=(placement,)),
+        Fact(name="Prices", texts=(words.prices(summary.prices_as_of),)),
+        Fact(name="Budget", texts=(words.budget(summary.budget),)),
+        Fact(name="Unknown", texts=summary.unknowns or ("nothing was guessed",)),
+    )
+
+
+def run_tables(comparison: Comparison) -> tuple[Table, ...]:
+    """Write what crossed beside what was predicted, and what each region did."""
+    return _moves(comparison), _work(comparison)
+
+
+def run_facts(comparison: Comparison) -> tuple[Fact, ...]:
+    """Write how long a run took, and how often something had to be done again."""
+    times = (
+        f"{words.seconds(comparison.seconds)} for the whole run",
+        f"{words.seconds(comparison.predicted_seconds)} predicted for the moves alone",
+    )
+    return (
+        Fact(name="Time", texts=times),
+        Fact(name="Moved again", texts=(words.counted(comparison.retries, "value"),)),
+    )
+
+
+def _arrow(pair: tuple[Region, Region]) -> str:
+    # As pairs are written in locality.prices.
+    return f"{pair[0]} -> {pair[1]}"
+
+
+def _regions(regions: Sequence[RegionSummary]) -> Table:
+    rows = (
+        Row(
+            label=str(region.region),
+            figures=(
+                f"{region.n_layers:,}",
+                words.UNKNOWN if region.n_tasks is None else f"{region.n_tasks:,}",
+                words.estimate(region.nbytes_read, guessed=region.guessed),
+            ),
+            notes=tuple(map(_source, region.sources)),
+        )
+        for region in regions
+    )
+    return Table(title="Regions", headings=("layers", "tasks", "reads"), rows=tuple(rows))
+
+
+def _source(source: SourceSummary) -> Note:
+    needed = words.listed(source.variables, most=_MOST_VARIABLES)
+    return Note(
+        text=f"{source.url}{needed and f' ({needed})'}",
+        detail=f"{words.place(source.region)}: {source.evidence}",
+    )
+
+
+def _crossings(summary: Summary) -> Table:
+    rows = [
+        _crossing(
+            _arrow((each.source, each.target)),
+            words.WHY[each.why],
+            each.n_values,
+            each.nbytes,
+            each.usd,
+            notes=(_values(each),),
+        )
+        for each in summary.crossings
+    ]
+    if len(rows) != 1:
+        n_values = sum(each.n_values for each in summary.crossings)
+        rows.append(
+            _crossing("total", "", n_values, summary.nbytes_moved, summary.usd, strong=True)
+        )
+    return Table(title="Crossings", headings=("why", "values", "bytes", "USD"), rows=tuple(rows))
+
+
+def _crossing(
+    label: str,
+    why: str,
+    n_values: int,
+    nbytes: int,
+    usd: float,
+    *,
+    notes: tuple[Note, ...] = (),
+    strong: bool = False,
+) -> Row:
+    return Row(
+        label=label,
+        figures=(why, f"{n_values:,}", words.nbytes(nbytes), words.usd(usd, unit=False)),
+        notes=notes,
+        strong=strong,
+    )
+
+
+def _values(crossing: Crossing) -> Note:
+    names = words.listed(crossing.names, most=len(crossing.names), total=crossing.n_names)
+    return Note(text=names)
+
+
+def _ways(summary: Summary) -> Table:
+    def row(name: str, nbytes: int, usd: float, seconds: float, *, strong: bool = False) -> Row:
+        figures = (
+            words.nbytes(nbytes),
+            "" if strong else words.ratio(nbytes, summary.nbytes_moved),
+            words.usd(usd, unit=False),
+            words.seconds(seconds),
+        )
+        return Row(label=name, figures=figures, amount=nbytes, strong=strong)
+
+    def others() -> Iterator[Row]:
+        if summary.baselines is None:
+            unknown = words.UNKNOWN
+            yield Row(label="other ways", figures=(unknown, "", unknown, unknown))
+            return
+        for name, each in summary.baselines.items():
+            yield row(words.baseline(name), each.nbytes, each.usd, each.seconds)
+
+    this = row("this plan", summary.nbytes_moved, summary.usd, summary.seconds, strong=True)
+    return Table(
+        title="Ways to do the work",
+        headings=("moves", "", "USD", "in"),
+        rows=(this, *others()),
+    )
+
+
+def _moves(comparison: Comparison) -> Table:
+    def row(label: str, each: Compared, *, strong: bool = False) -> Row:
+        figures = (
+            words.nbytes(each.predicted_nbytes),
+            words.nbytes(each.nbytes),
+            words.usd(each.predicted_usd, unit=False),
+            words.usd(each.usd, unit=False),
+        )
+        return Row(label=label, figures=figures, strong=strong)
+
+    rows = [row(_arrow(pair), each) for pair, each in comparison.pairs.items()]
+    if len(rows) != 1:
+        rows.append(row("total", comparison.total, strong=True))
+    rows += [
+        Row(
+            label=f"{_arrow(pair)}, from stores",
+            figures=(words.nbytes(nbytes), "not counted", "", ""),
+        )
+        for pair, nbytes in comparison.remote_reads.items()
+    ]
+    return Table(
+        title="Crossings",
+        headings=("predicted", "measured", "USD predicted", "USD measured"),
+        rows=tuple(rows),
+    )
+
+
+def _work(comparison: Comparison) -> Table:
+    # Nobody counts stored bytes of most endpoints: no column of them then.
+    counted = any(each.nbytes_read is not None for each in comparison.regions.values())
+    rows = (
+        Row(
+            label=str(region),
+            figures=(
+                f"{each.tasks:,}",
+                words.seconds(each.seconds),
+                *((words.nbytes(each.nbytes_read),) if counted else ()),
+            ),
+        )
+        for region, each in comparison.regions.items()
+    )
+    headings = ("tasks", "computing", *(("read",) if counted else ()))
+    return Table(title="Regions", headings=headings, rows=tuple(rows))

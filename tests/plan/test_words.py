@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from xr_locality.config import Budget
+from xr_locality.plan import words
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "0.00 USD"),
+        (1e-9, "< 0.0001 USD"),
+        (0.00012, "0.0001 USD"),
+        (0.0123, "0.0123 USD"),
+        (0.25, "0.25 USD"),
+        (12.3, "12.30 USD"),
+        (1234.5, "1,234.50 USD"),
+        (None, "unknown"),
+    ],
+)
+def test_usd(amount: float | None, text: str) -> None:
+    """Sums that are nearly nothing are told from nothing, larger ones are to the cent."""
+    assert words.usd(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("gap", "cost", "lower_bound", "text"),
+    [
+        (0.0, 5.0, 5.0, "proven optimal"),
+        (0.0, 0.0, 0.0, "proven optimal"),
+        (0.1, 5.0, 0.0, "the simple rule; no bound"),
+        (0.1, 1.12, 1.0, "at most 12 % above the optimum"),
+        (0.1, 1.1201, 1.0, "at most 13 % above the optimum"),
+        (1e-12, 1.0, 1.0, "at most 0.1 % above the optimum"),
+        (0.1, 1.00001, 1.0, "at most 0.1 % above the optimum"),
+        (0.1, 1.041, 1.0, "at most 4.1 % above the optimum"),
+        (0.9, 20.5, 1.0, "at most 21 times the optimum"),
+    ],
+)
+def test_optimality(gap: float, cost: float, lower_bound: float, text: str) -> None:
+    """The distance from the optimum is rounded up, so that "at most" is true."""
+    assert words.optimality(gap, cost, lower_bound) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(880, 10, "88 x"), (25, 10, "2.5 x"), (5, 10, "0.5 x"), (5, 0, ""), (0, 10, "0 x")],
+)
+def test_ratio(part: float, whole: float, text: str) -> None:
+    """A multiple of nothing is not written."""
+    assert words.ratio(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (None, "no limit"),
+        (Budget(usd=5), "at most 5.00 USD"),
+        (Budget(nbytes=2**20), "at most 1.00 MiB"),
+    ],
+)
+def test_budget(limit: Budget | None, text: str) -> None:
+    """A budget is in dollars or in bytes, whichever it was given in."""
+    assert words.budget(limit) == text
+
+
+@pytest.mark.parametrize(
+    ("as_of", "text"),
+    [
+        ("2024-07-01", "list prices, the oldest of 2024-07-01"),
+        ("undated", "list prices, some of them undated"),
+        ("no list price is used", "no list price is used"),
+    ],
+)
+def test_prices(as_of: str, text: str) -> None:
+    """The age of the prices is said, and so is that it is not known."""
+    assert words.prices(as_of) == text
+
+
+def test_listed() -> None:
+    """Names beyond the first few are counted, those not even given among them."""
+    assert words.listed(["a", "b"], most=3) == "a, b"
+    assert words.listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert words.listed(["a"], most=5, total=1_001) == "a and 1,000 more"
+
+
+def test_seconds() -> None:
+    """No time at all is not written as a tiny one."""
+    assert words.seconds(0) == "0 s"
+    assert words.seconds(1.5) == "1.50 s"
+    assert words.seconds(None) == "unknown"
