@@ -6,7 +6,6 @@ Importing this registers the ``.locality`` accessor and starts nothing.
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from xr_locality import config as _config  # registers the defaults with dask
 from xr_locality import errors
 from xr_locality.accessor import register as _register
 from xr_locality.api import compute, persist, plan, tag

@@ -49,7 +49,8 @@ class LocalityAccessor:
         if len(regions) != 1:
             found = ", ".join(map(str, regions)) or "no region: it reads no stored data"
             raise RegionError(
-                f"The data lie in {found}. Use .locality.regions, or .locality.sources for a table.",
+                f"The data lie in {found}. Use .locality.regions, or .locality.sources "
+                "for a table.",
                 regions=tuple(map(str, regions)),
             )
         return regions[0]
@@ -131,4 +132,4 @@ def register() -> None:
         xr.register_dataarray_accessor,
         xr.register_datatree_accessor,
     ):
-        decorate("locality")(LocalityAccessor)
+        decorate("locality")(LocalityAccessor)  # type: ignore[no-untyped-call]

@@ -116,13 +116,14 @@ class MissingDependencyError(LocalityError, ImportError):
     """An optional package is needed and not installed."""
 
 
-class LocalityErrorGroup(LocalityError, ExceptionGroup, ValueError):  # type: ignore[misc]
+class LocalityErrorGroup(LocalityError, ExceptionGroup, ValueError):
     """Several independent problems, found before anything was started.
 
     Handle it with ``except*``, as an ``ExceptionGroup``, or as a ``ValueError``.
     """
 
     def __new__(cls, message: str, exceptions: Sequence[Exception]) -> Self:
+        """Make the group, its message listing the problems."""
         listed = "".join(f"\n  - {problem}" for problem in exceptions)
         return ExceptionGroup.__new__(cls, message + listed, exceptions)
 

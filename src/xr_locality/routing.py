@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import dask
+import dask.base
+import dask.config
 from dask.base import get_scheduler
 
 from xr_locality.graph.expression import default_get, take_apart
@@ -102,9 +103,7 @@ class _Dispatcher:
         if route is None:
             return self._otherwise(expression)(expression, keys, **kwargs)
         bundle, order = take_apart(expression, keys)
-        values = dict(
-            zip(order, route.session.compute_bundle(bundle, **route.policy), strict=True)
-        )
+        values = dict(zip(order, route.session.compute_bundle(bundle, **route.policy), strict=True))
         return _nest(keys, values)
 
     def persist(self, collections: Sequence[Any], **kwargs: Any) -> Any:
@@ -112,7 +111,7 @@ class _Dispatcher:
         route = _route.get()
         if route is None:
             with dask.config.set(scheduler=self.saved):
-                return dask.persist(*collections, **kwargs)
+                return dask.base.persist(*collections, **kwargs)
         return route.session.persist(*collections, **route.policy)
 
     def _otherwise(self, expression: Any) -> Any:

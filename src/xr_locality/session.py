@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-import dask
+from dask.base import get_annotations
 from dask.typing import Key
 
 from xr_locality import config
@@ -29,7 +29,8 @@ from xr_locality.errors import (
 from xr_locality.graph.collections import Bundle, unpack
 from xr_locality.graph.held import HeldValue, hold
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.build import Circumstances, build_plan
+from xr_locality.plan.build import build_plan
+from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from xr_locality.execution.transfer import Links
 
     #: Where a result stays, the way to it, and what keeps it there.
-    Kept: TypeAlias = tuple[Region, Connection, Future]
+    Kept: TypeAlias = tuple[Region, Connection, Future[Any]]
 
 __all__ = ["Session", "current_session"]
 
@@ -88,7 +89,12 @@ class Session:
     """
 
     def __init__(
-        self, endpoints: Mapping[str | Region, Any] | None = None, **policy: Any
+        self,
+        endpoints: Mapping[str, Any]
+        | Mapping[Region, Any]
+        | Mapping[str | Region, Any]
+        | None = None,
+        **policy: Any,
     ) -> None:
         if endpoints is not None:
             policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
@@ -194,7 +200,7 @@ class Session:
             [hold(part.collection, part.flat_keys(), values) for part in bundle.parts]
         )
 
-    def _pull(self, connection: Connection, future: Future) -> Any:
+    def _pull(self, connection: Connection, future: Future[Any]) -> Any:
         """Bring here one value that a region holds."""
         with self._lock:
             if self._closed or self._links is None or self._loop is None:
@@ -292,7 +298,7 @@ class Session:
             pool, loop = self._open_pool()
             links = self._links
         assert links is not None
-        annotations = dict(dask.get_annotations())
+        annotations = dict(get_annotations())
         with ExitStack() as stack:
             bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
             watching = list(callbacks)
@@ -357,6 +363,9 @@ class Session:
 #: Seconds that a producer's scheduler may be out of reach of those who fetch from it.
 _PATIENCE_SECONDS = 60.0
 
+#: Seconds that an open scheduler may take to show that it is still there.
+_CHECK_SECONDS = 10.0
+
 
 async def _execute(
     plan: Plan,
@@ -371,7 +380,7 @@ async def _execute(
     from xr_locality.execution.engine import Run
 
     try:
-        await pool.check(plan.regions)
+        await pool.check(plan.regions, deadline_seconds=_CHECK_SECONDS)
     except LocalityError as error:
         # Those found dead were dropped, and are opened anew below.
         logger.warning("%s", error)

@@ -144,6 +144,10 @@ class ClusterConnection(Connection):
                 advice="Somebody stopped it, or its idle timeout did. Run again: "
                 "a new one will be started.",
             )
+        if self.client.status != "running":
+            # The gateway learns of a scheduler's death only by and by; our client
+            # has lost its connection, and tries to connect again for ever.
+            await super()._check(deadline_seconds)
 
     async def _scale(self) -> None:
         """Tell the gateway how many workers to keep, if that has changed."""
@@ -175,7 +179,7 @@ class ClusterConnection(Connection):
     def _warn_of_leftover(self, what: str, why: object) -> None:
         warnings.warn(
             f"{what} may still run in region {str(self.region)!r} on "
-            f"{self.endpoint.describe()}: {why}. Stop it there, for it costs money.",
+            f"{self.endpoint.describe()}. Stop it there, for it costs money. ({why})",
             LocalityWarning,
             stacklevel=2,
         )

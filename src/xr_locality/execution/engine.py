@@ -92,7 +92,7 @@ class Run:
     callbacks: tuple[Callback, ...] = ()
     #: Where to put the Futures of results that stay in their regions, instead of
     #: bringing the results here.
-    keep: dict[Key, tuple[Region, Connection, Future]] | None = None
+    keep: dict[Key, tuple[Region, Connection, Future[Any]]] | None = None
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -102,7 +102,7 @@ class Run:
     _values: dict[Key, Any] = field(default_factory=dict)
     _moved: dict[tuple[Region, Region], int] = field(default_factory=dict)
     _fetched: dict[tuple[str, str], int] = field(default_factory=dict)
-    _mailed: list[Future] = field(default_factory=list)
+    _mailed: list[Future[Any]] = field(default_factory=list)
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
     _succeeded: bool = False
 
@@ -186,7 +186,9 @@ class Run:
         self._submissions[region] = submission
         self._count(self.plan.client, region, partition.upload_nbytes)
         self._tell("submitted", region=region, tasks=partition.n_tasks)
-        logger.info("Run %s: sent %s its partition of %s tasks", self.name, region, partition.n_tasks)
+        logger.info(
+            "Run %s: sent %s its partition of %s tasks", self.name, region, partition.n_tasks
+        )
         self._start(self._watch(submission.outputs, region, Computed))
         self._start(self._watch(submission.fetches, region, Fetched))
         self._start(self._watch(submission.sends, region, None))
@@ -203,7 +205,7 @@ class Run:
 
     async def _watch(
         self,
-        futures: Mapping[Key, Future],
+        futures: Mapping[Key, Future[Any]],
         region: Region,
         kind: Callable[..., Event] | None,
     ) -> None:
@@ -224,38 +226,39 @@ class Run:
                 elif self._is_relayed(region):
                     self._start(self._relay(region, key))
 
-    async def _failure(self, region: Region, future: Future) -> Failed:
+    async def _failure(self, region: Region, future: Future[Any]) -> Failed:
         where = self.connections[region].endpoint.describe()
+        key = self._submissions[region].key_of(future)
         if future.status != "error":
             return Failed(
                 region=region,
                 error=EndpointError(
-                    f"Region {str(region)!r}: {where} lost or cancelled task {future.key!r}. "
+                    f"Region {str(region)!r}: {where} lost or cancelled task {key!r}. "
                     "See whether the cluster still runs; computing again starts a new one.",
                     region=str(region),
                     endpoint=where,
-                    key=future.key,
+                    key=key,
                 ),
             )
         error = await future.exception()
         fetching = self._fetching(region, future)
         if isinstance(error, ConnectionError) and fetching:
-            source, key = fetching
+            source, missing = fetching
             moving = TransferError(
-                f"Region {str(region)!r} could not fetch {key!r} from region {str(source)!r}: "
+                f"Region {str(region)!r} could not fetch {missing!r} from region {str(source)!r}: "
                 f"{error}. Its workers must reach the other gateway's proxy; transfer='relay' "
                 "goes by way of this machine instead.",
                 source=str(source),
                 target=str(region),
-                key=key,
+                key=missing,
             )
             moving.__cause__ = error
             return Failed(region=region, error=moving)
         error = error.with_traceback(await future.traceback())
-        error.add_note(f"Raised by task {future.key!r} in region {str(region)!r}, on {where}.")
+        error.add_note(f"Raised for {key!r} in region {str(region)!r}, on {where}.")
         return Failed(region=region, error=error)
 
-    def _fetching(self, region: Region, future: Future) -> tuple[Region, Key] | None:
+    def _fetching(self, region: Region, future: Future[Any]) -> tuple[Region, Key] | None:
         """Find the fetch that a failed Future failed by: itself, or one it waited for."""
         partition = next(part for part in self.plan.partitions if part.region == region)
         fetches = self._submissions[region].fetches
@@ -297,7 +300,9 @@ class Run:
                 puller = self.links.puller(self.connections[region])
                 values, moved = await puller.pull(futures[key].key for key in keys)
             except ConnectionError as error:
-                await self._events.put(Failed(region=region, error=self._unreachable(region, error)))
+                await self._events.put(
+                    Failed(region=region, error=self._unreachable(region, error))
+                )
                 return
             for key in keys:
                 self._values[key] = values[futures[key].key]
@@ -387,8 +392,7 @@ class Run:
         return Report(
             moved=moved,
             usd=sum(
-                self.costs.usd(source, target, nbytes)
-                for (source, target), nbytes in moved.items()
+                self.costs.usd(source, target, nbytes) for (source, target), nbytes in moved.items()
             ),
             seconds=seconds,
             by_region={

@@ -78,7 +78,7 @@ class _Call(Generic[T]):
             self.outcome.set_result(await self._task)
         except asyncio.CancelledError:
             self.outcome.set_exception(CancelledError())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the caller as it is
             self.outcome.set_exception(error)
 
     def cancel(self) -> None:

@@ -228,9 +228,7 @@ class RunMachine:
                     if not holders:
                         free.add(key)
             if free:
-                released.append(
-                    Release(region=source, sends=frozenset(free), fetches=frozenset())
-                )
+                released.append(Release(region=source, sends=frozenset(free), fetches=frozenset()))
         return released
 
     def _end(self, error: BaseException | None) -> list[Instruction]:

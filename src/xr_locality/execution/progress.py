@@ -55,6 +55,7 @@ class Bars(AbstractContextManager["Bars"]):
     expected_nbytes: int
     _progress: Any = None
     _bars: dict[Any, Any] = field(default_factory=dict)
+    _totals: dict[Region, int] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         from rich.console import Console
@@ -75,8 +76,7 @@ class Bars(AbstractContextManager["Bars"]):
         """Draw one event."""
         facts = event.facts
         if event.what in ("submitted", "progress"):
-            total, done = facts["tasks"], facts.get("done", 0)
-            self._draw(facts["region"], str(facts["region"]), done, total, f"{done}/{total} tasks")
+            self._draw_tasks(facts["region"], facts.get("done", 0), facts["tasks"])
         elif event.what == "moved":
             moved = self._bars.setdefault("nbytes", 0) + facts["nbytes"]
             self._bars["nbytes"] = moved
@@ -85,8 +85,20 @@ class Bars(AbstractContextManager["Bars"]):
         elif event.what == "finished":
             for bar in self._progress.tasks:
                 self._progress.update(bar.id, completed=bar.total)
+            for region, total in self._totals.items():
+                # The last look at it may have come before its last task ended.
+                self._draw_tasks(region, total, total)
 
-    def _draw(self, name: Region | str, title: str, done: int, total: int, shown: str) -> None:
+    def _draw_tasks(self, region: Region, done: int, total: int | None) -> None:
+        # Until a scheduler has made a symbolic graph, nobody knows how many.
+        if total is not None:
+            self._totals[region] = total
+        shown = f"{done} tasks" if total is None else f"{done}/{total} tasks"
+        self._draw(region, str(region), done, total, shown)
+
+    def _draw(
+        self, name: Region | str, title: str, done: int, total: int | None, shown: str
+    ) -> None:
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(title, total=total, shown=shown)
         self._progress.update(self._bars[name], completed=done, total=total, shown=shown)

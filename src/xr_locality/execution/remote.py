@@ -312,9 +312,7 @@ class Link(WorkerPlugin):
             await self.puller.close()
 
 
-async def fetch(
-    link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[str, Any]
-) -> Any:
+async def fetch(link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[str, Any]) -> Any:
     """Run as a task: wait for a value of another cluster, without holding a slot.
 
     Parameters
@@ -334,7 +332,8 @@ async def fetch(
     worker.handle_stimulus(
         SecedeEvent(key=own, compute_duration=0.0, stimulus_id=f"locality-fetch-{time.time()}")
     )
-    puller = worker.plugins[link].open(share, worker)
+    plugin: Any = worker.plugins[link]
+    puller: Puller = plugin.open(share, worker)
     started = time.monotonic()
     while not await puller.ready(wanted, seconds=_STILL_WANTED_SECONDS):
         # A worker cannot interrupt a coroutine: it only forgets the task.
@@ -363,7 +362,9 @@ def measure_span(span_id: str, dask_scheduler: Any = None) -> dict[str, float]:
     if span is None:
         return {"tasks": 0, "done": 0, "seconds": 0.0, "workers": len(dask_scheduler.workers)}
     states = span.states
-    waiting = sum(states.get(state, 0) for state in ("waiting", "queued", "processing", "no-worker"))
+    waiting = sum(
+        states.get(state, 0) for state in ("waiting", "queued", "processing", "no-worker")
+    )
     total = sum(states.values())
     return {
         "tasks": total,
@@ -371,5 +372,3 @@ def measure_span(span_id: str, dask_scheduler: Any = None) -> dict[str, float]:
         "seconds": float(span.all_durations.get("compute", 0.0)),
         "workers": len(dask_scheduler.workers),
     }
-
-

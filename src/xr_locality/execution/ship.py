@@ -32,6 +32,7 @@ class Shipped:
         self._pickled = ship(item)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object here."""
         return self._item(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import dask
 from dask._expr import Expr, HLGExpr
 from dask._task_spec import Task, TaskRef
+from dask.base import annotate
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
@@ -42,11 +42,19 @@ class Submission:
 
     connection: Connection
     span_id: str
-    outputs: dict[Key, Future] = field(default_factory=dict)
-    sends: dict[Key, Future] = field(default_factory=dict)
-    fetches: dict[Key, Future] = field(default_factory=dict)
+    outputs: dict[Key, Future[Any]] = field(default_factory=dict)
+    sends: dict[Key, Future[Any]] = field(default_factory=dict)
+    fetches: dict[Key, Future[Any]] = field(default_factory=dict)
 
-    def held(self) -> list[Future]:
+    def key_of(self, future: Future[Any]) -> Key:
+        """Get the key that a plan knows a Future by."""
+        for held in (self.outputs, self.sends, self.fetches):
+            for key, each in held.items():
+                if each.key == future.key:
+                    return key
+        return future.key
+
+    def held(self) -> list[Future[Any]]:
         """List all Futures that are still held."""
         return [*self.outputs.values(), *self.sends.values(), *self.fetches.values()]
 
@@ -70,7 +78,7 @@ async def submit_whole(
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     """
-    with dask.annotate(**annotations), span("xr-locality", run) as span_id:
+    with annotate(**annotations), span("xr-locality", run) as span_id:
         submission = Submission(connection=connection, span_id=span_id)
         for expression, wanted in _expressions(bundle):
             names = list(flatten(expression.__dask_keys__()))
@@ -143,7 +151,7 @@ async def submit_partition(
         layers[_SEND] = MaterializedLayer(
             {name: Task(name, packing, TaskRef(key)) for key, name in sends.items()}
         )
-        dependencies[_SEND] = set(partition.graph.layers)
+        dependencies[_SEND] = _layers_of(partition.sends, partition.graph)
     fetched = [boundary.key for boundary in partition.fetches]
     owed = [*partition.outputs, *sends.values(), *fetched]
     expression = HLGExpr(
@@ -155,7 +163,7 @@ async def submit_partition(
         key: key if key in partition.fixed else remote.rename(key, run)
         for key in dict.fromkeys(owed)
     }
-    with dask.annotate(**annotations), span("xr-locality", run) as span_id:
+    with annotate(**annotations), span("xr-locality", run) as span_id:
         futures = await _send(connection, expression, list(names.values()))
     return Submission(
         connection=connection,
@@ -170,6 +178,15 @@ async def submit_partition(
 _SEND = "locality-send"
 
 
+def _layers_of(keys: Iterable[Key], graph: HighLevelGraph) -> set[str]:
+    """Name the layers that make some keys; all layers where the keys do not tell.
+
+    Dask fuses no layer with what another layer depends on, so one too many costs tasks.
+    """
+    names = {str(key[0] if isinstance(key, tuple) else key) for key in keys}
+    return names if names <= graph.layers.keys() else set(graph.layers)
+
+
 def send_key(key: Key) -> Key:
     """Name the packed form of a boundary value."""
     if isinstance(key, tuple):
@@ -182,7 +199,7 @@ def mail_key(key: Key, run: str) -> Key:
     return remote.rename(("locality-mail", str(key)), run)
 
 
-async def _send(connection: Connection, expression: Any, names: list[Key]) -> dict[Key, Future]:
+async def _send(connection: Connection, expression: Any, names: list[Key]) -> dict[Key, Future[Any]]:
     # Pickling a large graph takes a while: not on the event loop.
     futures = await asyncio.to_thread(connection.client.get, expression, names, sync=False)
     return dict(zip(names, futures, strict=True))
@@ -217,4 +234,3 @@ def _fetch_tasks(
 def wanted_key(boundary: Boundary, run: str, *, relayed: bool) -> Key:
     """Name a boundary value as the scheduler that is asked for it knows it."""
     return mail_key(boundary.key, run) if relayed else remote.rename(send_key(boundary.key), run)
-

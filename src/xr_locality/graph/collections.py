@@ -7,19 +7,24 @@ another, and an array says more about itself than a Dataset's graph does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeAlias
 
 import xarray as xr
+from dask._expr import Expr
 from dask.base import is_dask_collection, unpack_collections
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
+from dask.utils import is_namedtuple_instance
 
 from xr_locality.graph.held import reveal
 
-__all__ = ["Bundle", "Part", "unpack", "variables_of"]
+__all__ = ["Bundle", "Part", "is_expression", "unpack"]
+
+_XarrayObject: TypeAlias = xr.DataTree | xr.Dataset | xr.DataArray | xr.Variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +108,20 @@ class _Collector:
         return position
 
 
-@dataclass
-class _Tree:
-    """Stands for a DataTree, which has no dask protocol, while containers are traversed."""
+class _Hidden:
+    """Makes an xarray object look like a dask collection while containers are traversed.
 
-    nodes: dict[str, xr.Dataset]
-    name: str | None
+    dask does not know a DataTree, nor a Dataset of lazy variables without chunks.
+    """
+
+    def __init__(self, item: _XarrayObject) -> None:
+        self.item = item
+
+    def __dask_graph__(self) -> dict[Key, Any]:
+        return {}
+
+    def __dask_tokenize__(self) -> int:
+        return id(self.item)
 
 
 def unpack(*objects: Any) -> Bundle:
@@ -127,12 +140,12 @@ def unpack(*objects: Any) -> Bundle:
         Lazy variables that are not dask arrays (``chunks=None``) become arrays of
         one chunk, so that they too are read beside their data.
     """
-    collections, repack = unpack_collections(*[_hide_trees(item) for item in objects])
+    collections, repack = unpack_collections(*[_hide(item) for item in objects])
     collector = _Collector()
     rebuilders = [_take_apart(item, collector) for item in collections]
 
     def rebuild(values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(_show_trees(item) for item in repack([make(values) for make in rebuilders]))
+        return tuple(repack([make(values) for make in rebuilders]))
 
     return Bundle(parts=tuple(collector.parts), rebuild=rebuild)
 
@@ -143,7 +156,7 @@ def make_part(collection: Any, *, variable: str | None = None) -> Part:
     A DataFrame is an expression: it is optimised without fusing, or column
     projections would be lost when its graph is split.
     """
-    if hasattr(collection, "expr") and hasattr(collection, "optimize"):
+    if is_expression(collection):
         collection = collection.optimize(fuse=False)
     graph = collection.__dask_graph__()
     if not isinstance(graph, HighLevelGraph):
@@ -156,18 +169,37 @@ def make_part(collection: Any, *, variable: str | None = None) -> Part:
     )
 
 
-def variables_of(item: Any) -> dict[str, xr.Variable]:
-    """Name the variables of a Dataset, DataArray or Variable, coordinates included."""
+def is_expression(collection: Any) -> bool:
+    """Whether a collection is an expression, as DataFrames are, and not a graph."""
+    # A Delayed makes another Delayed of any attribute that it is asked for.
+    return isinstance(getattr(collection, "expr", None), Expr)
+
+
+def _variables_of(item: _XarrayObject) -> dict[Hashable, tuple[str, xr.Variable]]:
+    """List an object's variables, coordinates included, with their names.
+
+    The keys are those of the same variables of the object's copies. A DataArray
+    may have a coordinate of its own name.
+    """
+    if isinstance(item, xr.DataTree):
+        return {
+            (path, name): (str(name), variable)
+            for path, node in item.subtree_with_keys
+            for name, variable in node.variables.items()
+        }
     if isinstance(item, xr.Dataset):
-        return {str(name): variable for name, variable in item.variables.items()}
+        return {name: (str(name), variable) for name, variable in item.variables.items()}
     if isinstance(item, xr.DataArray):
-        named = {str(name): coord.variable for name, coord in item.coords.items()}
-        return {**named, _ARRAY if item.name is None else str(item.name): item.variable}
-    return {_ARRAY: item}
+        name = _NAMELESS if item.name is None else str(item.name)
+        coords = {
+            ("coord", name): (str(name), coord.variable) for name, coord in item.coords.items()
+        }
+        return {"values": (name, item.variable), **coords}
+    return {"values": (_NAMELESS, item)}
 
 
 #: Name of a variable that has none.
-_ARRAY = "<array>"
+_NAMELESS = "<array>"
 
 
 def _layer_name(collection: Any) -> str:
@@ -176,20 +208,22 @@ def _layer_name(collection: Any) -> str:
 
 def _take_apart(item: Any, collector: _Collector) -> Callable[[Sequence[Any]], Any]:
     """Collect the parts of one dask collection; return how to rebuild it."""
-    if not isinstance(item, xr.Dataset | xr.DataArray | xr.Variable):
+    if isinstance(item, _Hidden):
+        item = item.item
+    if not isinstance(item, _XarrayObject):
         position = collector.add(item)
         return lambda values: values[position]
-    places: dict[str, int] = {}
-    for name, variable in variables_of(item).items():
+    places: dict[Hashable, int] = {}
+    for key, (name, variable) in _variables_of(item).items():
         lazy = _lazy_array(variable)
         if lazy is not None:
-            places[name] = collector.add(lazy, variable=name)
+            places[key] = collector.add(lazy, variable=name)
 
     def rebuild(values: Sequence[Any]) -> Any:
         new = item.copy(deep=False)
-        for name, variable in variables_of(new).items():
-            if name in places:
-                variable.data = values[places[name]]
+        for key, (_, variable) in _variables_of(new).items():
+            if key in places:
+                variable.data = values[places[key]]
         return new
 
     return rebuild
@@ -211,23 +245,24 @@ def _nest(keys: Any, values: Mapping[Key, Any]) -> Any:
     return values[keys]
 
 
-def _hide_trees(item: Any) -> Any:
-    if isinstance(item, xr.DataTree):
-        nodes = {node.path: node.to_dataset(inherit=False) for node in item.subtree}
-        return _Tree(nodes, item.name)
-    if type(item) in (list, tuple, set):
-        return type(item)(_hide_trees(each) for each in item)
-    if type(item) is dict:
-        return {name: _hide_trees(each) for name, each in item.items()}
+def _hide(item: Any) -> Any:
+    """Hide lazy xarray objects that dask would pass by, in containers that it looks into."""
+    kind = type(item)
+    if isinstance(item, _XarrayObject):
+        return _Hidden(item) if not is_dask_collection(item) and _is_lazy(item) else item
+    if kind in (list, tuple, set):
+        return kind(_hide(each) for each in item)
+    if kind in (dict, OrderedDict):
+        return kind((name, _hide(each)) for name, each in item.items())
+    if is_dask_collection(item):
+        return item
+    if is_dataclass(item) and not isinstance(item, type):
+        return kind(*[_hide(getattr(item, each.name)) for each in fields(item)])
+    if is_namedtuple_instance(item):
+        return kind(*map(_hide, item))
     return item
 
 
-def _show_trees(item: Any) -> Any:
-    if isinstance(item, _Tree):
-        return xr.DataTree.from_dict(item.nodes, name=item.name)
-    if type(item) in (list, tuple, set):
-        return type(item)(_show_trees(each) for each in item)
-    if type(item) is dict:
-        return {name: _show_trees(each) for name, each in item.items()}
-    return item
-
+def _is_lazy(item: _XarrayObject) -> bool:
+    variables = (variable for _, variable in _variables_of(item).values())
+    return any(is_dask_collection(each._data) or not each._in_memory for each in variables)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from dask._task_spec import Alias, Task, TaskRef
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, Layer
 from dask.typing import Key
@@ -55,12 +56,16 @@ class _Chunks:
     reduced: frozenset[int] = frozenset()
     fields: int = 1
 
-    def of(self, index: tuple[Any, ...]) -> float:
-        lengths = (
+    def shape(self, index: tuple[Any, ...]) -> tuple[float, ...]:
+        """Shape of one block; lengths that are not known are nan."""
+        return tuple(
             1 if axis in self.reduced else lengths[block]
             for axis, (block, lengths) in enumerate(zip(index, self.chunks, strict=True))
         )
-        return math.prod(lengths) * self.itemsize * self.fields
+
+    def of(self, index: tuple[Any, ...]) -> float:
+        """Bytes of one block."""
+        return math.prod(self.shape(index)) * self.itemsize * self.fields
 
 
 @dataclass(slots=True)
@@ -100,27 +105,74 @@ class SizeEstimator:
         nbytes = getattr(value, "nbytes", None)
         if isinstance(nbytes, int):
             return Size(max(nbytes, 1))
-        known = self._layers.get(layer)
-        if known is None:
-            known = self._layers[layer] = _describe(self.graph.layers[layer])
+        known = self._known(layer)
         if isinstance(known, str):
             return Size(GUESSED_NBYTES, known)
-        return _size_of_block(layer, key, known)
+        if isinstance(key, tuple) and key[0] == layer and len(key) - 1 == len(known.chunks):
+            return _size_of_block(layer, key, known)
+        return self._size_of_piece(layer, key, known)
 
+    def _known(self, layer: str) -> _Chunks | str:
+        if layer not in self._layers:
+            self._layers[layer] = _describe(self.graph.layers[layer])
+        return self._layers[layer]
 
-def _size_of_block(layer: str, key: Key, known: _Chunks) -> Size:
-    if not isinstance(key, tuple) or key[0] != layer or len(key) - 1 != len(known.chunks):
-        # Intermediate keys of a rechunk, for example: pieces of the layer's blocks.
+    def _size_of_piece(self, layer: str, key: Key, known: _Chunks) -> Size:
+        """Estimate what rechunking and overlapping cut out of a block."""
+        shape = self._shape_of_piece(self.graph.layers[layer].get(key))
+        if shape is not None and not any(map(math.isnan, shape)):
+            return Size(max(int(math.prod(shape)) * known.itemsize, 1))
         mean = known.of((0,) * len(known.chunks)) if known.chunks else GUESSED_NBYTES
         nbytes = GUESSED_NBYTES if math.isnan(mean) else max(int(mean), 1)
-        return Size(nbytes, f"{key!r} is a piece of an array whose size is not stated")
+        return Size(nbytes, f"layer {layer!r} cuts pieces of a size that it does not state")
+
+    def _shape_of_piece(self, task: object) -> tuple[float, ...] | None:
+        """Shape of what a task slices out of a block, or of the block that it names."""
+        match task:
+            case Task(func=function, args=(TaskRef(key=source), tuple(index))):
+                pass
+            case Alias(target=source):
+                return self._shape_of(source)
+            case (function, tuple(source), tuple(index)) if callable(function):
+                pass
+            case (str(), *_):
+                return self._shape_of(task)  # type: ignore[arg-type]
+            case _:
+                return None
+        shape = self._shape_of(source)
+        if shape is None or funcname(function) != "getitem":
+            return None
+        return _sliced(shape, index)
+
+    def _shape_of(self, key: Key) -> tuple[float, ...] | None:
+        name = key[0] if isinstance(key, tuple) else None
+        if not isinstance(name, str) or not isinstance(key, tuple):
+            return None
+        known = self._known(name) if name in self.graph.layers else None
+        if not isinstance(known, _Chunks) or len(known.chunks) != len(key) - 1:
+            return None
+        return known.shape(key[1:])
+
+
+def _size_of_block(layer: str, key: tuple[Any, ...], known: _Chunks) -> Size:
     try:
-        nbytes_exact = known.of(key[1:])
+        nbytes = known.of(key[1:])
     except (IndexError, TypeError):
-        return Size(GUESSED_NBYTES, f"{key!r} lies outside the chunks that its layer states")
-    if math.isnan(nbytes_exact):
+        return Size(GUESSED_NBYTES, f"layer {layer!r} makes more blocks than it states")
+    if math.isnan(nbytes):
         return Size(GUESSED_NBYTES, f"layer {layer!r} has chunks of unknown length")
-    return Size(max(int(nbytes_exact), 1))
+    return Size(max(int(nbytes), 1))
+
+
+def _sliced(shape: tuple[float, ...], index: tuple[Any, ...]) -> tuple[float, ...] | None:
+    """Lengths of what slices cut out of a block; None where that is not known."""
+    if len(index) != len(shape) or any(math.isnan(length) for length in shape):
+        return None
+    if not all(isinstance(each, slice) for each in index):
+        return None
+    return tuple(
+        len(range(*each.indices(int(length)))) for each, length in zip(index, shape, strict=True)
+    )
 
 
 def _describe(layer: Layer) -> _Chunks | str:
@@ -153,6 +205,7 @@ def _reduction(layer: Layer) -> tuple[tuple[int, ...], int]:
 
 def _function_of(layer: Layer) -> tuple[Any, Mapping[str, Any]]:
     """Get the function that a layer's tasks call, with its keyword arguments."""
+    function: Any
     if isinstance(layer, Blockwise):
         function, keywords = layer.task.func, dict(layer.task.kwargs)
         for argument in layer.task.args:

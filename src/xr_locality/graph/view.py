@@ -152,9 +152,9 @@ def cull(graph: HighLevelGraph, keys: Iterable[Key]) -> CulledGraph:
         layer, dependencies = _cull_layer(graph.layers[name], needed, all_keys)
         if not dependencies:
             continue
-        for key, takes in dependencies.items():
-            needed |= takes
-            needed.discard(key)
+        needed.update(*dependencies.values())
+        # Other layers may hold the same keys: each is made once.
+        needed.difference_update(dependencies)
         kept.append(CulledLayer(name=name, layer=layer, dependencies=dependencies))
     kept.reverse()
     names = {culled.name for culled in kept}

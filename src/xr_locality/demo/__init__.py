@@ -1,0 +1,1 @@
+"""The demonstration: two emulated regions, a real question, and what it saves."""

@@ -1,0 +1,232 @@
+"""Faults on real processes: the right answer or one clear error, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+import xarray as xr
+import xr_locality as xl
+from xr_locality import errors
+from xr_locality.testing import REGION_VARIABLE, Testbed
+
+
+def interrupt_when(started: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
+    """Do something to a run, from another thread, once it has started."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 30
+        while not started() and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        action()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def processes_of(region: str, kind: str) -> list[psutil.Process]:
+    """Find the schedulers or workers of an emulated region's clusters."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(REGION_VARIABLE) == region and kind in process.cmdline():
+                found.append(process)
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+@pytest.fixture
+def watched(session: xl.Session) -> Iterator[tuple[threading.Event, Callable[[Any], None]]]:
+    """An event that is set when a run has been submitted, and the callback that sets it."""
+    submitted = threading.Event()
+
+    def callback(event: Any) -> None:
+        if event.what == "submitted" and event.facts["region"] == xl.Region.parse(
+            "gcp:us-central1"
+        ):
+            submitted.set()
+
+    yield submitted, callback
+
+
+@pytest.fixture
+def slow(a: xr.Dataset, b: xr.Dataset) -> xr.DataArray:
+    """A difference whose second part takes a second."""
+
+    # Defined here, so that it is sent by value: clusters cannot import tests.
+    def slowly(values: Any) -> Any:
+        import time
+
+        time.sleep(0.15)
+        return values
+
+    delayed = xr.apply_ufunc(slowly, b.t, dask="parallelized", output_dtypes=[b.t.dtype])
+    difference: xr.DataArray = a.t.mean("time") - delayed.mean("time")
+    return difference
+
+
+@pytest.mark.parametrize("region", ["aws:us-west-2", "gcp:us-central1"])
+def test_killed_worker_costs_a_recompute(
+    testbed: Testbed, session: xl.Session, slow: xr.DataArray, watched: Any, region: str
+) -> None:
+    """A worker killed on either side is made up for, and the answer is right."""
+    expected = slow.compute(scheduler="sync")
+    slow.locality.compute()
+    submitted, callback = watched
+
+    def kill() -> None:
+        for process in processes_of(region, "worker"):
+            process.kill()
+
+    killer = interrupt_when(submitted.is_set, kill)
+    result = slow.locality.compute(callbacks=[callback])
+    killer.join()
+    xr.testing.assert_identical(result, expected)
+
+
+def test_killed_scheduler_is_one_error(
+    session: xl.Session, slow: xr.DataArray, watched: Any
+) -> None:
+    """A scheduler that dies ends the run with an error that names its region."""
+    slow.locality.compute()
+    submitted, callback = watched
+
+    def kill() -> None:
+        for process in processes_of("gcp:us-central1", "scheduler"):
+            process.kill()
+
+    killer = interrupt_when(submitted.is_set, kill)
+    with pytest.raises(errors.LocalityError, match="gcp:us-central1"):
+        slow.locality.compute(callbacks=[callback])
+    killer.join()
+    xr.testing.assert_identical(slow.locality.compute(), slow.compute(scheduler="sync"))
+
+
+def test_stopped_cluster_is_one_error_and_is_reopened(
+    testbed: Testbed, session: xl.Session, slow: xr.DataArray, watched: Any
+) -> None:
+    """A cluster stopped on the server ends the run with its region; the next one works."""
+    slow.locality.compute()
+    submitted, callback = watched
+    pool, loop = session._pool, session._loop
+    assert pool is not None
+    assert loop is not None
+    connection: Any = pool.connections[xl.Region.parse("gcp:us-central1")]
+
+    async def stop() -> None:
+        server = connection.endpoint.server(connection.region)
+        try:
+            await server.stop(connection.cluster_name)
+        finally:
+            await server.close()
+
+    stopper = interrupt_when(submitted.is_set, lambda: loop.run(stop()))
+    with pytest.raises(errors.EndpointError, match="gcp:us-central1"):
+        slow.locality.compute(callbacks=[callback])
+    stopper.join()
+    xr.testing.assert_identical(slow.locality.compute(), slow.compute(scheduler="sync"))
+
+
+def test_interrupt_cancels_in_every_region(
+    testbed: Testbed, session: xl.Session, slow: xr.DataArray, watched: Any
+) -> None:
+    """Ctrl-C ends the run, leaves no task behind, and the session still works."""
+    submitted, callback = watched
+    interrupter = interrupt_when(submitted.is_set, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        slow.locality.compute(callbacks=[callback])
+    interrupter.join()
+    assert _tasks_are_gone(session)
+    xr.testing.assert_identical(slow.locality.compute(), slow.compute(scheduler="sync"))
+
+
+def _tasks_are_gone(session: xl.Session) -> bool:
+    """Poll both schedulers until they hold no task."""
+
+    def count(dask_scheduler: Any = None) -> int:
+        return len(dask_scheduler.tasks)
+
+    async def ask() -> int:
+        assert session._pool is not None
+        counts = [
+            await connection.client.run_on_scheduler(count)
+            for connection in session._pool.connections.values()
+        ]
+        return sum(counts)
+
+    assert session._loop is not None
+    deadline = time.monotonic() + 15
+    while (left := session._loop.run(ask())) and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+    return left == 0
+
+
+def test_success_leaves_no_task(session: xl.Session, slow: xr.DataArray) -> None:
+    """After a run the schedulers hold nothing of it."""
+    slow.locality.compute()
+    assert _tasks_are_gone(session)
+
+
+def test_own_exception_reaches_the_user(session: xl.Session, a: xr.Dataset, b: xr.Dataset) -> None:
+    """A task's exception comes as it is, with a note of its key, region and endpoint."""
+
+    def fail(values: Any) -> Any:
+        raise ZeroDivisionError("the user's own")
+
+    failing = xr.apply_ufunc(fail, b.t, dask="parallelized", output_dtypes=[b.t.dtype])
+    with pytest.raises(ZeroDivisionError, match="the user's own") as caught:
+        (a.t.mean("time") - failing.mean("time")).locality.compute()
+    (note,) = caught.value.__notes__
+    assert "gcp:us-central1" in note
+    assert "mean_agg" in note
+    assert "gateway" in note
+    assert _tasks_are_gone(session)
+
+
+SCRIPT = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import dask, intake
+import xr_locality
+{configure}
+cat = intake.open_catalog({catalog!r})
+difference = cat.a.to_dask().t.mean("time") - cat.b.to_dask().t.mean("time")
+print("sum", float(difference.locality.compute().sum()))
+sys.stdout.flush()
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["pass", "raise SystemExit(3)", "1 / 0"])
+def test_exit_without_close_stops_the_clusters(testbed: Testbed, catalog: Any, end: str) -> None:
+    """The default session closes when the interpreter exits, however it exits."""
+    script = textwrap.dedent(SCRIPT).format(
+        configure="dask.config.set(locality=__import__('json').loads(sys.stdin.read()))",
+        catalog=str(catalog.path),
+        end=end,
+    )
+    import json
+
+    before = [each.gateway.list_clusters() for each in testbed.regions]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(testbed.config()),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert "sum" in done.stdout, done.stderr
+    assert done.returncode == {"pass": 0, "raise SystemExit(3)": 3, "1 / 0": 1}[end]
+    assert [each.gateway.list_clusters() for each in testbed.regions] == before
