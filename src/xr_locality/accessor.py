@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xr_locality import api
+from xr_locality import api, routing
 from xr_locality.errors import RegionError
 from xr_locality.regions.model import Region
 
@@ -89,7 +90,9 @@ class LocalityAccessor:
             What ``.compute()`` would return: same values, coordinates,
             attributes and encodings.
         """
-        return api.compute(self._obj, **policy)[0]
+        computed = api.compute(self._obj, **policy)[0]
+        # What has nothing lazy is handed back as it is, as dask does; xarray makes a copy.
+        return self._obj.copy(deep=False) if computed is self._obj else computed
 
     def load(self, **policy: Any) -> Any:
         """Compute each part beside its data, in place, and return the object."""
@@ -100,6 +103,30 @@ class LocalityAccessor:
         """Compute, and leave the chunks in the regions where they are made."""
         return api.persist(self._obj, **policy)[0]
 
+    def to_zarr(self, store: Any, *, policy: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Write to a zarr store, each chunk from beside it.
+
+        Metadata and coordinates are written from here, by xarray itself; chunks
+        are made beside their data and written by workers in the store's region.
+
+        Parameters
+        ----------
+        store : Any
+            As ``to_zarr`` takes it. Its region must be known: from a rule, a tag or
+            a catalog; local files are on this machine.
+        policy : mapping, optional
+            Settings for this run, see :class:`xr_locality.Session`.
+        **kwargs : Any
+            As ``to_zarr`` takes them.
+
+        Returns
+        -------
+        ZarrStore
+            As ``to_zarr`` returns it.
+        """
+        with routing.routed(**(policy or {})):
+            return self._obj.to_zarr(store, **kwargs)
+
     def tag(self, region: str | Region) -> Any:
         """Say by hand where the data lie; see :func:`xr_locality.tag`."""
         return api.tag(self._obj, region)
@@ -108,8 +135,9 @@ class LocalityAccessor:
 def _fill(obj: Any, computed: Any) -> None:
     """Put computed values into an object's own variables, as ``load`` does."""
     if isinstance(obj, xr.DataTree):
-        for node in obj.subtree:
-            _fill_variables(dict(node.variables), dict(computed[node.path].variables))
+        # The tree may be a part of a larger one: paths start at it.
+        for path, node in obj.subtree_with_keys:
+            _fill_variables(dict(node.variables), dict(computed[path].variables))
     elif isinstance(obj, xr.Dataset):
         _fill_variables(dict(obj.variables), dict(computed.variables))
     else:

@@ -260,3 +260,42 @@ def test_runs_from_asynchronous_code(session: xl.Session, difference: xr.DataArr
         return result
 
     xr.testing.assert_identical(asyncio.run(main()), difference.compute(scheduler="sync"))
+
+
+def test_writes_from_beside_the_store(
+    testbed: Testbed, session: xl.Session, a: xr.Dataset, b: xr.Dataset
+) -> None:
+    """``to_zarr`` makes chunks beside their data and writes them beside the store."""
+    dataset = xr.Dataset({"doubled": a.t * 2, "difference": a.t.mean("time") - b.t.mean("time")})
+    objects = testbed["gcp:us-central1"].objects
+    url = objects.url("written.zarr")
+    clear_logs(testbed)
+    dataset.locality.to_zarr(
+        url,
+        policy={"rules": {url: "gcp:us-central1"}},
+        consolidated=False,
+        storage_options=objects.storage_options,
+    )
+    chunks = [
+        record
+        for record in objects.requests()
+        if record.method == "PUT" and any(f"/{name}/c/" in record.path for name in dataset)
+    ]
+    assert {record.reader for record in chunks} == {"gcp:us-central1"}
+    assert chunk_readers(testbed, "aws:us-west-2") == {"aws:us-west-2"}
+    assert chunks
+    written = xr.open_zarr(url, consolidated=False, storage_options=objects.storage_options)
+    xr.testing.assert_identical(written.load(), dataset.compute(scheduler="sync"))
+
+
+def test_store_of_unknown_region_is_refused(
+    testbed: Testbed, session: xl.Session, a: xr.Dataset
+) -> None:
+    """Writing to a store whose region nobody knows says how to say it."""
+    objects = testbed["gcp:us-central1"].objects
+    with pytest.raises(xl.errors.RegionError, match="written to, is not known"):
+        (a.t * 2).to_dataset().locality.to_zarr(
+            objects.url("nowhere.zarr"),
+            consolidated=False,
+            storage_options=objects.storage_options,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from pprint import pformat
+from textwrap import indent
 from typing import Any
 
 from xr_locality.demo.questions import lines_of, warming
@@ -27,6 +28,8 @@ def connection_code(config: dict[str, Any], catalog: Path) -> str:
     str
         Lines of Python that ask the first question anew.
     """
+    assigned = "locality = "
+    written = pformat(config, sort_dicts=False, width=80)
     return "\n".join(
         (
             "import dask, intake",
@@ -34,7 +37,8 @@ def connection_code(config: dict[str, Any], catalog: Path) -> str:
             "import xarray as xr",
             "import xr_locality as xl",
             "",
-            f"dask.config.set(locality={pformat(config, sort_dicts=False, width=88)})",
+            indent(f"{assigned}{written}", " " * len(assigned), lambda line: line[0] == " "),
+            "dask.config.set(locality=locality)",
             f"cat = intake.open_catalog({str(catalog)!r})",
             lines_of(warming),
             "warming.locality.explain()",

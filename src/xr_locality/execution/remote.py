@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from dask._task_spec import convert_legacy_graph
 from dask.array.optimization import optimize
+from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
+from dask.utils import ensure_dict
 from distributed.core import ConnectionPool
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import deserialize
@@ -75,6 +78,9 @@ class PartitionOptimizer:
     def __call__(self, graph: Any, keys: Any, **_: Any) -> dict[Key, Any]:
         """Optimise a graph for some keys; called by dask, on the scheduler."""
         optimized = optimize(graph, keys)
+        if isinstance(optimized, HighLevelGraph):
+            # Where fusion is switched off, dask hands the layers back.
+            optimized = convert_legacy_graph(ensure_dict(optimized))
         names = {key: rename(key, self.run) for key in optimized if key not in self.fixed}
         return {
             names.get(key, key): task.substitute(names, key=names.get(key, key))
@@ -89,10 +95,15 @@ _PERMUTED = "xr-locality:permuted"
 def pack(value: Any) -> Any:
     """Make a value keep its memory order while it is moved.
 
-    distributed sends an array whose axes lie in neither C's nor Fortran's order
-    as C-ordered, and a reduction over the copy may round differently. So the
-    base order is sent, and viewed back.
+    distributed sends an array whose axes lie in neither C's nor Fortran's order,
+    or run backwards, as C-ordered, and a reduction over the copy may round
+    differently. So the base order is sent, and viewed back. Partials of
+    reductions are dicts and tuples of arrays.
     """
+    if type(value) is dict:
+        return {name: pack(each) for name, each in value.items()}
+    if type(value) is tuple:
+        return tuple(map(pack, value))
     if (
         type(value) is not np.ndarray
         or value.dtype.hasobject
@@ -102,17 +113,22 @@ def pack(value: Any) -> Any:
     ):
         return value
     order = tuple(sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis])))
-    return _PERMUTED, np.ascontiguousarray(value.transpose(order)), order
+    turned = value.transpose(order)
+    ways = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in turned.strides)
+    return _PERMUTED, np.ascontiguousarray(turned[ways]), ways, order
 
 
 def unpack(value: Any) -> Any:
     """Undo :func:`pack`."""
-    if type(value) is tuple and len(value) == 3 and isinstance(value[0], str):
-        mark, base, order = value
-        if mark == _PERMUTED:
-            inverse = sorted(range(len(order)), key=order.__getitem__)
-            return base.transpose(inverse)
-    return value
+    if type(value) is dict:
+        return {name: unpack(each) for name, each in value.items()}
+    if type(value) is not tuple:
+        return value
+    if len(value) == 4 and isinstance(value[0], str) and value[0] == _PERMUTED:
+        _, base, ways, order = value
+        inverse = sorted(range(len(order)), key=order.__getitem__)
+        return base[ways].transpose(inverse)
+    return tuple(map(unpack, value))
 
 
 def seal(secret: bytes, key: bytes) -> bytes:

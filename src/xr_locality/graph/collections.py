@@ -51,7 +51,7 @@ class Part:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that make the output keys."""
-        stated = getattr(self.collection, "__dask_layers__", tuple)()
+        stated: tuple[str, ...] = getattr(self.collection, "__dask_layers__", tuple)()
         known = tuple(name for name in stated if name in self.graph.layers)
         return known or tuple(self.graph.layers)
 
@@ -190,11 +190,11 @@ def _variables_of(item: _XarrayObject) -> dict[Hashable, tuple[str, xr.Variable]
     if isinstance(item, xr.Dataset):
         return {name: (str(name), variable) for name, variable in item.variables.items()}
     if isinstance(item, xr.DataArray):
-        name = _NAMELESS if item.name is None else str(item.name)
-        coords = {
-            ("coord", name): (str(name), coord.variable) for name, coord in item.coords.items()
-        }
-        return {"values": (name, item.variable), **coords}
+        own = _NAMELESS if item.name is None else str(item.name)
+        named: dict[Hashable, tuple[str, xr.Variable]] = {"values": (own, item.variable)}
+        for name, coord in item.coords.items():
+            named["coordinate", name] = (str(name), coord.variable)
+        return named
     return {"values": (_NAMELESS, item)}
 
 

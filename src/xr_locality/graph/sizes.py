@@ -20,12 +20,16 @@ from dask.highlevelgraph import HighLevelGraph, Layer
 from dask.typing import Key
 from dask.utils import funcname
 
+from xr_locality.graph import view
 from xr_locality.graph.collections import Part
 
 __all__ = ["GUESSED_NBYTES", "Size", "SizeEstimator"]
 
 #: Bytes assumed for a value of which nothing is known: one page of a small array.
 GUESSED_NBYTES = 1_000_000
+
+#: Bytes of what a task says that has written a chunk.
+_WRITTEN_NBYTES = 4
 
 #: Arrays that one partial of a reduction holds: ``mean`` keeps a sum and a count.
 _FIELDS = {
@@ -105,6 +109,8 @@ class SizeEstimator:
         nbytes = getattr(value, "nbytes", None)
         if isinstance(nbytes, int):
             return Size(max(nbytes, 1))
+        if view.writes(self.graph.layers[layer]):
+            return Size(_WRITTEN_NBYTES)
         known = self._known(layer)
         if isinstance(known, str):
             return Size(GUESSED_NBYTES, known)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dask._task_spec import DataNode, GraphNode, TaskRef
+from dask._task_spec import DataNode, GraphNode, Task, TaskRef
 from dask._task_spec import cull as cull_tasks
+from dask.array.core import load_store_chunk
 from dask.blockwise import Blockwise, BlockwiseDepDict
 from dask.core import istask, keys_in_tasks
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
@@ -87,6 +88,14 @@ def is_value(value: object) -> bool:
     return not istask(value)
 
 
+def writes(layer: Layer) -> bool:
+    """Whether a layer's tasks write chunks to a store, as ``to_zarr`` makes them."""
+    task = layer.task if isinstance(layer, Blockwise) else None
+    if task is None and isinstance(layer, MaterializedLayer):
+        task = next(iter(layer.mapping.values()), None)
+    return isinstance(task, Task) and task.func is load_store_chunk
+
+
 def is_symbolic(layer: Layer) -> bool:
     """Whether a layer is a rule for its tasks, and looking one up would make them all."""
     return not isinstance(layer, MaterializedLayer)
@@ -153,13 +162,21 @@ def cull(graph: HighLevelGraph, keys: Iterable[Key]) -> CulledGraph:
         if not dependencies:
             continue
         needed.update(*dependencies.values())
-        # Other layers may hold the same keys: each is made once.
-        needed.difference_update(dependencies)
+        # What this layer makes, no other has to, unless the key is another layer's own:
+        # graphs that dask.optimize has merged hold it twice, and dask looks for it there.
+        needed.difference_update(
+            key for key in dependencies if _named(key) == name or _named(key) not in graph.layers
+        )
         kept.append(CulledLayer(name=name, layer=layer, dependencies=dependencies))
     kept.reverse()
     names = {culled.name for culled in kept}
     links = {name: frozenset(graph.dependencies.get(name, ())) & names for name in names}
     return CulledGraph(layers=tuple(kept), dependencies=links)
+
+
+def _named(key: Key) -> object:
+    """Name the layer that would make a key, were each key in the layer of its name."""
+    return key[0] if isinstance(key, tuple) and key else key
 
 
 def _cull_layer(

@@ -25,7 +25,7 @@ def baselines(
     Parameters
     ----------
     reads : Reads
-        Stored bytes read of each source.
+        Stored bytes read of each source, and values written to stores.
     usable : collection of Region
         Where tasks may run.
     results : int
@@ -41,16 +41,24 @@ def baselines(
         ``local`` first, then ``all in <region>`` in order of the regions.
     """
     stored = {region or LOCAL: nbytes for region, nbytes in reads.by_region().items()}
-    compared = {"local": _baseline(stored, client, 0, client, costs)}
+    written = reads.written()
+    compared = {"local": _baseline(stored, written, client, 0, client, costs)}
     for region in sorted(usable):
-        compared[f"all in {region}"] = _baseline(stored, region, results, client, costs)
+        name = f"all in {region}"
+        compared[name] = _baseline(stored, written, region, results, client, costs)
     return compared
 
 
 def _baseline(
-    stored: Mapping[Region, int], region: Region, results: int, client: Region, costs: CostModel
+    stored: Mapping[Region, int],
+    written: Mapping[Region, int],
+    region: Region,
+    results: int,
+    client: Region,
+    costs: CostModel,
 ) -> Baseline:
     moved = [(source, region, nbytes) for source, nbytes in stored.items() if source != region]
+    moved += [(region, target, nbytes) for target, nbytes in written.items() if target != region]
     if region != client:
         moved.append((region, client, results))
     return Baseline(

@@ -225,11 +225,16 @@ def _with_values(
     """Complete the placement with plain values: beside their data, or where they are used."""
     layers = dict(placed.layers)
     for layer in culled.layers:
-        if layer.name in layers:
+        tasks = layers.get(layer.name, {})
+        if isinstance(tasks, Region):
+            continue
+        values = layer.dependencies.keys() - tasks.keys()
+        if not values:
             continue
         regions = found.layers.get(layer.name)
         using = [part.region for part in partitions if layer.name in part.graph.layers]
-        layers[layer.name] = hosts[min(regions)] if regions else min(using)
+        region = hosts[min(regions)] if regions else min(using)
+        layers[layer.name] = {**dict.fromkeys(values, region), **tasks} if tasks else region
     return layers
 
 

@@ -146,7 +146,7 @@ class _Placer:
             for name, regions in self.survey.layers.items()
         }
         for name, pin in self.survey.pins.items():
-            located[name] = located.get(name, set()) | {pin}
+            located[name] = located.get(name, set()) | {self.hosts[pin]}
         order = tuple(culled.name for culled in self.graph.layers)
         signature = signatures(self.graph.dependencies, order, located)
         wanted = self._wanted_by(signature)
@@ -174,18 +174,24 @@ class _Placer:
         return wanted
 
     def _holds_values(self, culled: CulledLayer) -> bool:
-        """Note a layer of plain values; Futures are tasks, they stay where they are."""
-        if not culled.values():
+        """Note a layer's plain values; whether it holds nothing else.
+
+        Futures are tasks: they stay where they are.
+        """
+        if not isinstance(culled.layer, MaterializedLayer):
             return False
-        assert isinstance(culled.layer, MaterializedLayer)
-        if any(view.is_future(value) for value in culled.layer.mapping.values()):
-            return False
-        self.values |= culled.dependencies.keys()
+        tasks = culled.layer.mapping
+        values = {
+            key
+            for key in culled.dependencies
+            if view.is_value(tasks[key]) and not view.is_future(tasks[key])
+        }
+        self.values |= values
         regions = self.survey.layers.get(culled.name, frozenset())
-        for key in culled.dependencies:
+        for key in values:
             if (region := self._located(culled.name, key, regions)) is not None:
                 self.stores[key] = region
-        return True
+        return len(values) == len(culled.dependencies)
 
     def _located(self, layer: str, key: Key, regions: frozenset[Region]) -> Region | None:
         keyed = self.survey.keys.get(layer)
@@ -211,6 +217,8 @@ class _Placer:
 
         for culled in self.mixed:
             for key in _in_order(culled):
+                if key in self.values:
+                    continue
                 takes = sorted(
                     (d for d in culled.dependencies[key] if d not in self.values), key=repr
                 )
@@ -243,7 +251,7 @@ class _Placer:
 
     def _pin(self, culled: CulledLayer, key: Key) -> Region | None:
         if culled.name in self.survey.pins:
-            return self.survey.pins[culled.name]
+            return self.hosts[self.survey.pins[culled.name]]
         for dependency in sorted(culled.dependencies[key], key=repr):
             if dependency in self.stores:
                 return self.stores[dependency]

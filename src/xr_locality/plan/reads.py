@@ -61,6 +61,25 @@ class Reads:
             total[source.region] = total.get(source.region, 0) + self.nbytes(source)
         return total
 
+    def written(self) -> dict[Region, int]:
+        """Sum the bytes that tasks write to stores, as values, by the stores' regions."""
+        total: dict[Region, int] = {}
+        culled = self._cull()
+        makers = {key: layer.name for layer in culled.layers for key in layer.dependencies}
+        for layer in culled.layers:
+            if view.writes(layer.layer):
+                region = self.survey.pins[layer.name]
+                chunks = {key for takes in layer.dependencies.values() for key in takes}
+                total[region] = total.get(region, 0) + sum(
+                    self.estimator.of(makers[key], key).nbytes for key in chunks
+                )
+        return total
+
+    def _cull(self) -> view.CulledGraph:
+        if self.culled is None:
+            self.culled = view.cull(self.graph, self.outputs)
+        return self.culled
+
     def _estimate(self, source: Source) -> int:
         in_memory, read = source.array_nbytes, self._read(source)
         stored = source.nbytes
@@ -77,12 +96,11 @@ class Reads:
 
     def _read(self, source: Source) -> int:
         """Sum the sizes in memory of the blocks that reading tasks make."""
-        if self.culled is None:
-            self.culled = view.cull(self.graph, self.outputs)
+        culled = self._cull()
         return sum(
             self.estimator.of(layer.name, key).nbytes
-            for layer in self.culled.layers
-            for key in _reading(layer, source.layers, self.culled.dependencies)
+            for layer in culled.layers
+            for key in _reading(layer, source.layers, culled.dependencies)
         )
 
 

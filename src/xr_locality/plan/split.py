@@ -79,8 +79,8 @@ def split(
         )
         for (key, source), targets in sorted(crossing.items(), key=lambda item: repr(item[0]))
     )
-    regions = sorted({region for culled in graph.layers for region in splitter.regions_of(culled)})
-    return tuple(splitter.partition(region, boundaries) for region in regions), boundaries
+    partitions = tuple(splitter.partition(region, boundaries) for region in splitter.regions)
+    return partitions, boundaries
 
 
 @dataclass(slots=True)
@@ -89,11 +89,16 @@ class _Splitter:
     placed: Placed
     outputs: frozenset[Key]
     layer_of: dict[Key, CulledLayer] = field(default_factory=dict)
+    #: The partitions' regions, in order.
+    regions: list[Region] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for culled in self.graph.layers:
             for key in culled.dependencies:
                 self.layer_of[key] = culled
+        self.regions += sorted(
+            {each for culled in self.graph.layers for each in self.regions_of(culled)}
+        )
 
     def regions_of(self, culled: CulledLayer) -> set[Region]:
         where = self.placed.layers.get(culled.name)
@@ -116,6 +121,8 @@ class _Splitter:
             if where is None or self._alone(culled, where):
                 continue
             for key, takes in culled.dependencies.items():
+                if key in self.placed.values:
+                    continue
                 region = where if isinstance(where, Region) else where[key]
                 for dependency in takes:
                     source = self.region_of(dependency)
@@ -154,10 +161,14 @@ class _Splitter:
                 fixed |= {key for key, value in layer.mapping.items() if _keeps_its_name(value)}
             for key in keys:
                 taken |= culled.dependencies[key] & self.placed.values
-        taken |= self.placed.values & self.outputs if region == self._home() else set()
+        # Results that are plain values come from the first partition.
+        taken |= self.placed.values & self.outputs if region == self.regions[0] else set()
         for culled in self.graph.layers:
             if used := culled.dependencies.keys() & taken:
-                layers[culled.name] = view.restrict(culled.layer, set(used))
+                held = view.restrict(culled.layer, set(used))
+                if culled.name in layers:
+                    held = MaterializedLayer({**layers[culled.name], **held}, held.annotations)
+                layers[culled.name] = held
                 uploads += sum(_embedded_nbytes(culled.layer[key]) for key in used)
         dependencies = {name: self.graph.dependencies[name] & layers.keys() for name in layers}
         return Partition(
@@ -166,7 +177,7 @@ class _Splitter:
             outputs=tuple(
                 key
                 for key in self.outputs_in_order()
-                if self.region_of(key) == region or (key in taken and key in self.placed.values)
+                if (self.region_of(key) or self.regions[0]) == region
             ),
             sends=sends,
             fetches=fetches,
@@ -180,16 +191,12 @@ class _Splitter:
     def outputs_in_order(self) -> list[Key]:
         return [key for key in self.layer_of if key in self.outputs]
 
-    def _home(self) -> Region:
-        """Where results that are plain values are served from: the first region."""
-        return min(region for culled in self.graph.layers for region in self.regions_of(culled))
-
     def _keys_in(self, culled: CulledLayer, region: Region) -> set[Key]:
         where = self.placed.layers.get(culled.name)
         if where is None:
             return set()
         if isinstance(where, Region):
-            return set(culled.dependencies) if where == region else set()
+            return culled.dependencies.keys() - self.placed.values if where == region else set()
         return {key for key, each in where.items() if each == region}
 
 

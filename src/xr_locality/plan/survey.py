@@ -81,7 +81,7 @@ class Survey:
     keys : mapping of str to mapping of key to Region
         For layers whose keys lie in several regions, the region of each.
     pins : mapping of str to Region
-        Layers that ``dask.annotate(locality=…)`` pins.
+        Layers that ``dask.annotate(locality=…)`` pins, or that write to a store.
     """
 
     sources: tuple[Source, ...]
@@ -102,10 +102,14 @@ class _Surveyor:
     keys: dict[str, dict[Key, Region]] = field(default_factory=dict)
     grouped: dict[Store | str, dict[str, Any]] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
+    pins: dict[str, Region] = field(default_factory=dict)
 
     def layer(self, name: str, layer: Layer) -> None:
         tagged = layer_tag(name)
         found = find_sources(view.embedded(layer))
+        if view.writes(layer):
+            self._target(name, found)
+            return
         regions = {self._region(each, name, tagged) for each in found}
         regions |= self._futures(layer)
         if tagged is not None and not found:
@@ -140,6 +144,22 @@ class _Surveyor:
         entry["found"][found.store] = found
         entry["layers"].add(layer)
         return region if region is not None else self.unknown
+
+    def _target(self, layer: str, found: tuple[Found, ...]) -> None:
+        """Pin tasks that write to a store beside it."""
+        for each in found:
+            detected = self.chain.detect(each.store)
+            region = detected.region if detected else self.unknown
+            if region is None:
+                self.problems.append(
+                    RegionError(
+                        f"The region of {each.group_url!r}, which is written to, is not known. "
+                        "Say it in locality.rules, or with rules={prefix: region}.",
+                        url=each.group_url,
+                    )
+                )
+            else:
+                self.pins[layer] = region
 
     def _tagged(self, layer: str, region: Region) -> None:
         self.grouped.setdefault(
@@ -239,7 +259,6 @@ def survey(
         Futures of clusters that nobody knows, malformed tags.
     """
     surveyor = _Surveyor(chain, unknown, find_cluster, _variables_by_layer(graph, parts))
-    pins: dict[str, Region] = {}
     for name in view.toposort_layers(graph):
         if name not in surveyor.variables:
             continue
@@ -247,14 +266,14 @@ def survey(
         try:
             surveyor.layer(name, layer)
             if (pin := (layer.annotations or {}).get("locality")) is not None:
-                pins[name] = Region.parse(pin)
+                surveyor.pins[name] = Region.parse(pin)
         except RegionError as error:
             surveyor.problems.append(error)
     found = Survey(
         sources=surveyor.sources(),
         layers=surveyor.layers,
         keys=surveyor.keys,
-        pins=pins,
+        pins=surveyor.pins,
     )
     return found, surveyor.problems
 

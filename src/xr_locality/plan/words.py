@@ -158,11 +158,11 @@ def optimality(gap: float, cost: float, lower_bound: float) -> str:
     if gap == 0:
         return "proven optimal"
     if lower_bound <= 0:
-        return "the simple rule; no bound"
+        return "by a simple rule, not proven to be the best"
     # Rounded up, so that "at most" stays true; first without the error of floats.
     percent = round(100 * (cost / lower_bound - 1), 6)
-    if percent > 900:
-        return f"at most {math.ceil(cost / lower_bound):,} times the optimum"
+    if percent > 100:
+        return "by a simple rule, not proven to be the best"
     rounded = math.ceil(percent) if percent >= 10 else max(math.ceil(10 * percent), 1) / 10
     return f"at most {rounded:g} % above the optimum"
 
