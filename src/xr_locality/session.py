@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -339,7 +340,7 @@ class Session:
                 "No endpoint is configured: computing on this machine, which pulls "
                 f"{sources}. Set locality.endpoints to compute beside the data.",
                 LocalityWarning,
-                stacklevel=4,
+                stacklevel=_frames_of_ours(),
             )
 
     def __enter__(self) -> Self:
@@ -358,6 +359,14 @@ class Session:
     def __repr__(self) -> str:
         regions = ", ".join(map(str, self.regions)) or "no endpoints"
         return f"<Session: {regions}{', closed' if self._closed else ''}>"
+
+
+def _frames_of_ours() -> int:
+    """Count the frames up to the first that is not this package's, for a warning."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("xr_locality"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 #: Seconds that a producer's scheduler may be out of reach of those who fetch from it.

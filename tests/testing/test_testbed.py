@@ -221,6 +221,29 @@ class TestStarting:
             with pytest.raises(EndpointError, match="started before"):
                 bed.start()
 
+    def test_link_slows_who_reads_from_outside(self) -> None:
+        """Readers of elsewhere get so many bytes a second, those inside what they ask for."""
+        with Testbed([AWS], outside_bytes_per_second=10_000) as bed:
+            objects = bed[AWS].objects
+            port = int(objects.endpoint_url.rpartition(":")[2])
+            written = xr.Dataset(
+                {"small": ("x", np.arange(1_250.0)), "large": ("y", np.ones(12_500))}
+            )
+            stored = {name: {"compressors": None} for name in written}
+            bed.write(written, AWS, "a.zarr", encoding=stored)
+
+            start = time.monotonic()
+            answer = ask("GET", port, f"/{objects.bucket}/a.zarr/small/c/0")
+            assert time.monotonic() - start >= 1.0
+            assert answer is not None
+            assert answer.body == written.small.values.tobytes()
+
+            # 10 s away if it went through the link, and ``ask`` gives up after 5.
+            inside = {"User-Agent": "app/aws#us-west-2"}
+            answer = ask("GET", port, f"/{objects.bucket}/a.zarr/large/c/0", headers=inside)
+            assert answer is not None
+            assert answer.body == written.large.values.tobytes()
+
     def test_taken_port_is_given_up(
         self, testbed: Testbed, monkeypatch: pytest.MonkeyPatch
     ) -> None:

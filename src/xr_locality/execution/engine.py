@@ -102,6 +102,8 @@ class Run:
     _values: dict[Key, Any] = field(default_factory=dict)
     _moved: dict[tuple[Region, Region], int] = field(default_factory=dict)
     _fetched: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: Seconds that fetches took, in which no slot was held and nothing computed.
+    _idle: dict[Region, float] = field(default_factory=dict)
     _mailed: list[Future[Any]] = field(default_factory=list)
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
     _succeeded: bool = False
@@ -358,6 +360,8 @@ class Run:
         if told["relayed"]:
             source = self.plan.client
         self._count(source, target, told["nbytes"])
+        idle = told["waited_seconds"] + told["moved_seconds"]
+        self._idle[target] = self._idle.get(target, 0.0) + idle
         pair = (told["source"], told["target"])
         self._fetched[pair] = self._fetched.get(pair, 0) + 1
         self._tell("moved", source=source, target=target, nbytes=told["nbytes"])
@@ -396,7 +400,10 @@ class Run:
             ),
             seconds=seconds,
             by_region={
-                region: RegionReport(tasks=int(each["tasks"]), seconds=float(each["seconds"]))
+                region: RegionReport(
+                    tasks=int(each["tasks"]),
+                    seconds=max(0.0, each["seconds"] - self._idle.get(region, 0.0)),
+                )
                 for region, each in sorted(self._measured.items())
             },
             retries=max(0, sum(self._fetched.values()) - expected),

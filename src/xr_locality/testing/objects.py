@@ -23,6 +23,7 @@ CLIENT: Final = "client"
 _SCRIPT: Final = Path(__file__).with_name("serve_objects.py")
 # How botocore writes AWS_SDK_UA_APP_ID into the User-Agent. A colon is not
 # allowed in it and a hash is, and no region's name has a hash.
+_APPLICATION_VARIABLE: Final = "AWS_SDK_UA_APP_ID"
 _APPLICATION: Final = re.compile(r"(?:^|\s)app/(\S+)")
 
 
@@ -56,7 +57,7 @@ class AccessRecord:
 
 def reader_environment(region: Region) -> Mapping[str, str]:
     """Environment under which a process's S3 requests tell the region they come from."""
-    return {"AWS_SDK_UA_APP_ID": str(region).replace(":", "#")}
+    return {_APPLICATION_VARIABLE: str(region).replace(":", "#")}
 
 
 def bucket_name(region: Region) -> str:
@@ -68,12 +69,32 @@ class ObjectServer(Server):
     """An S3 server with one bucket, which answers its own region.
 
     Anybody may read and write. Objects are kept in the server's memory.
+
+    Parameters
+    ----------
+    region : Region
+        Whose server it is.
+    directory : Path
+        Where it keeps its log and its other files.
+    environ : Mapping[str, str]
+        The environment of the process.
+    outside_bytes_per_second : float, optional
+        Bytes a second that all readers outside of the region get together. By
+        default as many as the machine can send.
     """
 
     kind: ClassVar[str] = "object server"
 
-    def __init__(self, *, region: Region, directory: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        region: Region,
+        directory: Path,
+        environ: Mapping[str, str],
+        outside_bytes_per_second: float | None = None,
+    ) -> None:
         super().__init__(region=region, directory=directory, environ=environ)
+        self._outside_bytes_per_second = outside_bytes_per_second
         #: The name of the only bucket.
         self.bucket = bucket_name(region)
         self._port = 0
@@ -141,7 +162,10 @@ class ObjectServer(Server):
                 *("--bucket", self.bucket),
                 *("--location", self.region.name),
                 *("--access-log", str(self._access_log)),
+                *("--inside", f"app/{reader_environment(self.region)[_APPLICATION_VARIABLE]}"),
             ]
+            if self._outside_bytes_per_second is not None:
+                command += ["--outside-bytes-per-second", str(self._outside_bytes_per_second)]
             return self._popen(command, pass_fds=[listening.fileno()])
 
     def _is_ready(self) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -20,15 +22,54 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+PIECE_NBYTES = 2**18
+
+
+class Link:
+    """Paces what is sent through it, all answers together, as a slow network does.
+
+    The network's bytes are only delayed, not counted: requests and headers pass at once.
+    """
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def send(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """Give on a body piece by piece, each when the link would have delivered it."""
+        try:
+            for part in body:
+                for start in range(0, len(part), PIECE_NBYTES):
+                    piece = part[start : start + PIECE_NBYTES]
+                    time.sleep(self._delay(len(piece)))
+                    yield piece
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+
+    def _delay(self, nbytes: int) -> float:
+        """Queue so many bytes; return the seconds until they are through."""
+        now = time.monotonic()
+        with self._lock:
+            self._free_at = max(self._free_at, now) + nbytes / self._bytes_per_second
+            return self._free_at - now
+
+
 class AccessLog:
     """WSGI middleware that writes one JSON line a request.
 
     The line is written before the answer leaves, so that whoever has the answer
-    finds its request in the log.
+    finds its request in the log. Answers to whoever does not say to be inside of the
+    region go through a link, if there is one.
     """
 
-    def __init__(self, application: WSGIApplication, path: str) -> None:
+    def __init__(
+        self, application: WSGIApplication, path: str, *, inside: str, link: Link | None
+    ) -> None:
         self._application = application
+        self._inside = inside
+        self._link = link
         # One O_APPEND write a line keeps the lines of several threads whole.
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
@@ -56,7 +97,9 @@ class AccessLog:
             "user_agent": environ.get("HTTP_USER_AGENT", ""),
         }
         os.write(self._file, json.dumps(record).encode() + b"\n")
-        return body
+        if self._link is None or self._inside in record["user_agent"].split():
+            return body
+        return self._link.send(body)
 
 
 class QuietRequestHandler(WSGIRequestHandler):
@@ -93,14 +136,18 @@ def main() -> None:
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--location", required=True)
     parser.add_argument("--access-log", required=True)
+    parser.add_argument("--inside", required=True, help="word of the User-Agent of its readers")
+    parser.add_argument("--outside-bytes-per-second", type=float)
     given = parser.parse_args()
 
     application = DomainDispatcherApplication(create_backend_app)
     create_bucket(application, given.bucket, location=given.location)
+    outside = given.outside_bytes_per_second
+    link = None if outside is None else Link(outside)
     server = make_server(
         "127.0.0.1",
         0,
-        AccessLog(application, given.access_log),
+        AccessLog(application, given.access_log, inside=given.inside, link=link),
         threaded=True,
         request_handler=QuietRequestHandler,
         fd=given.socket,

@@ -70,6 +70,9 @@ class Testbed:
         Seconds that all servers together may take to start.
     keep_logs : bool
         Keep the directory of the servers' logs at the end.
+    outside_bytes_per_second : float, optional
+        Bytes a second that each region's object server sends to readers of
+        elsewhere. By default as many as the machine can send.
 
     Raises
     ------
@@ -95,11 +98,13 @@ class Testbed:
         *,
         start_timeout: float = 30.0,
         keep_logs: bool = False,
+        outside_bytes_per_second: float | None = None,
     ) -> None:
         self._named = _checked_regions(regions)
         _check_installed()
         self._start_timeout = start_timeout
         self._keep_logs = keep_logs
+        self._outside_bytes_per_second = outside_bytes_per_second
         self._regions: dict[Region, EmulatedRegion] = {}
         self._directory: Path | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -301,7 +306,12 @@ class Testbed:
             self._regions[region] = EmulatedRegion(
                 region=region,
                 gateway=GatewayServer(region=region, directory=directory, environ=environ),
-                objects=ObjectServer(region=region, directory=directory, environ=environ),
+                objects=ObjectServer(
+                    region=region,
+                    directory=directory,
+                    environ=environ,
+                    outside_bytes_per_second=self._outside_bytes_per_second,
+                ),
             )
         servers = [server for each in self for server in each.servers]
         for server in servers:
