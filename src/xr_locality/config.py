@@ -96,7 +96,7 @@ class Settings:
     remote_read: RemoteRead
     #: How values cross between regions.
     transfer: Transfer
-    #: How often a broken transfer, or work lost with a worker, is tried again.
+    #: How often a fetch of a boundary value is tried again when a link breaks.
     retries: int
     #: Whether to show progress; None means where a person is watching.
     progress: bool | None

@@ -25,6 +25,7 @@ from xr_locality.errors import (
     ExecutionError,
     LocalityError,
     LocalityWarning,
+    TransferError,
     raise_together,
 )
 from xr_locality.graph.collections import Bundle, unpack
@@ -109,8 +110,14 @@ class Session:
         self._tokens: list[Token[Session | None]] = []
         self._closed = False
         self._told_local = False
+        self._told_relay = False
         #: What was measured, the latest last.
         self.reports: list[Report] = []
+
+    @classmethod
+    def current(cls) -> Session:
+        """Get the session of the enclosing ``with``, else the default made from config."""
+        return current_session()
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -308,6 +315,13 @@ class Session:
             values, report = loop.run(
                 _execute(plan, pool, links, settings, annotations, tuple(watching), keep)
             )
+        if links.unreachable and not self._told_relay:
+            self._told_relay = True
+            warnings.warn(
+                f"{links.unreachable} This session's values go by way of this machine from now on.",
+                LocalityWarning,
+                stacklevel=_frames_of_ours(),
+            )
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
 
@@ -370,7 +384,7 @@ def _frames_of_ours() -> int:
 
 
 #: Seconds that a producer's scheduler may be out of reach of those who fetch from it.
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 20.0
 
 #: Seconds that an open scheduler may take to show that it is still there.
 _CHECK_SECONDS = 10.0
@@ -400,17 +414,26 @@ async def _execute(
         for connection in connections.values():
             await connection.ensure_workers(1)
             asked.append(connection)
-        run = Run(
+        start = partial(
+            Run,
             plan=plan,
             connections=connections,
             links=links,
             costs=CostModel(settings.prices),
-            relay=settings.transfer == "relay",
             annotations=annotations,
+            retries=settings.retries,
             callbacks=callbacks,
             keep=keep,
         )
-        return await run.execute()
+        auto = settings.transfer == "auto"
+        relay = settings.transfer == "relay" or (auto and bool(links.unreachable))
+        try:
+            return await start(relay=relay).execute()
+        except TransferError as error:
+            if not auto or relay or error.met:
+                raise
+            links.unreachable = str(error)
+            return await start(relay=True).execute()
     finally:
         for connection in asked:
             await connection.restore(1)

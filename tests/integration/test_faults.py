@@ -230,3 +230,28 @@ def test_exit_without_close_stops_the_clusters(testbed: Testbed, catalog: Any, e
     assert "sum" in done.stdout, done.stderr
     assert done.returncode == {"pass": 0, "raise SystemExit(3)": 3, "1 / 0": 1}[end]
     assert [each.gateway.list_clusters() for each in testbed.regions] == before
+
+
+def test_falls_back_to_relay_where_workers_cannot_dial(
+    testbed: Testbed, a: xr.Dataset, b: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where workers do not reach the other gateway's proxy, values go by way of here."""
+    from xr_locality.execution import remote, transfer
+
+    def behind_a_firewall(source: Any) -> tuple[str, Any]:
+        # Nothing listens on that port: only this machine reaches the real one.
+        name = source.scheduler_address.rpartition("/")[2]
+        return f"gateway://127.0.0.1:9/{name}", source.security
+
+    monkeypatch.setattr(remote, "_FIRST_CONTACT_SECONDS", 2.0)
+    monkeypatch.setattr(transfer, "way_to", behind_a_firewall)
+    difference = a.t.mean("time") - b.t.mean("time")
+    with xl.Session(testbed.endpoints(minimum=1, maximum=1)) as session:
+        with pytest.warns(xl.errors.LocalityWarning, match="by way of this machine"):
+            result = difference.locality.compute()
+        xr.testing.assert_identical(result, difference.compute(scheduler="sync"))
+        again = difference.locality.compute()
+        assert session.reports[-1].moved == session.reports[-2].moved
+        with pytest.raises(errors.TransferError, match=r"transfer='relay'"):
+            difference.locality.compute(transfer="direct")
+    xr.testing.assert_identical(again, result)

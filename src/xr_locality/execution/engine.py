@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from dask.typing import Key
 from distributed import Future, as_completed
 
 from xr_locality.endpoints.base import Connection
-from xr_locality.errors import EndpointError, LocalityError, TransferError
+from xr_locality.errors import EndpointError, TransferError
 from xr_locality.execution import remote
 from xr_locality.execution.machine import (
     Cancel,
@@ -56,9 +56,6 @@ _GUARD_SECONDS = 2.0
 #: Seconds between two measurements of how far a run is.
 _PROGRESS_SECONDS = 0.25
 
-#: Seconds that cancelling in a region may take before it is left alone.
-_CANCEL_SECONDS = 5.0
-
 
 @dataclass(slots=True, kw_only=True)
 class Run:
@@ -79,6 +76,8 @@ class Run:
         each other's schedulers.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
+    retries : int
+        How often a fetch tries again when a link breaks.
     callbacks : tuple of Callback
         Told of what happens.
     """
@@ -89,6 +88,7 @@ class Run:
     costs: CostModel
     relay: bool
     annotations: Mapping[str, Any]
+    retries: int
     callbacks: tuple[Callback, ...] = ()
     #: Where to put the Futures of results that stay in their regions, instead of
     #: bringing the results here.
@@ -106,7 +106,6 @@ class Run:
     _idle: dict[Region, float] = field(default_factory=dict)
     _mailed: list[Future[Any]] = field(default_factory=list)
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
-    _succeeded: bool = False
 
     async def execute(self) -> tuple[dict[Key, Any], Report]:
         """Run the plan to its end.
@@ -145,7 +144,6 @@ class Run:
                 self._tell("failed", error=finish.error)
                 raise finish.error
             await self._measure()
-            self._succeeded = True
         seconds = time.monotonic() - started
         self._tell("finished", seconds=seconds)
         return self._values, self._report(seconds)
@@ -153,7 +151,13 @@ class Run:
     async def _carry_out(self, instructions: list[Instruction]) -> Finish | None:
         submits = [each for each in instructions if isinstance(each, Submit)]
         if submits:
-            await asyncio.gather(*(self._submit(each.region) for each in submits))
+            # All are waited for, so that what was sent is known if one of them fails.
+            answers = await asyncio.gather(
+                *(self._submit(each.region) for each in submits), return_exceptions=True
+            )
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
         for instruction in instructions:
             match instruction:
                 case Gather(region=region, key=key) if self.keep is None:
@@ -163,7 +167,7 @@ class Run:
                 case Release(region=region, sends=sends, fetches=fetches):
                     self._release(region, sends, fetches)
                 case Cancel(region=region):
-                    await self._cancel(region)
+                    self._cancel(region)
                 case Finish():
                     return instruction
                 case Submit():
@@ -184,6 +188,7 @@ class Run:
                 run=self.name,
                 links=await self._open_links(partition),
                 annotations=self.annotations,
+                retries=self.retries,
             )
         self._submissions[region] = submission
         self._count(self.plan.client, region, partition.upload_nbytes)
@@ -253,6 +258,7 @@ class Run:
                 source=str(source),
                 target=str(region),
                 key=missing,
+                met=not isinstance(error, ConnectionRefusedError),
             )
             moving.__cause__ = error
             return Failed(region=region, error=moving)
@@ -319,6 +325,7 @@ class Run:
             "See whether the cluster still runs.",
             source=str(region),
             target=str(self.plan.client),
+            met=True,
         )
 
     def _is_relayed(self, source: Region) -> bool:
@@ -347,13 +354,15 @@ class Run:
                 if (future := held.pop(key, None)) is not None:
                     future.release()
 
-    async def _cancel(self, region: Region) -> None:
-        submission = self._submissions.get(region)
-        if submission is None:
-            return
-        with suppress(OSError, TimeoutError, LocalityError):
-            async with asyncio.timeout(_CANCEL_SECONDS):
-                await submission.connection.client.cancel(submission.held(), force=True)
+    def _cancel(self, region: Region) -> None:
+        """Let a region forget what it was sent: tasks that do not run yet never will.
+
+        Not by ``Client.cancel``: it fails in the scheduler where a task that no client
+        holds takes one that is cancelled, and the scheduler then drops the client.
+        """
+        if (submission := self._submissions.get(region)) is not None:
+            for future in submission.held():
+                future.release()
 
     def _moved_by_worker(self, told: Mapping[str, Any]) -> None:
         source, target = Region.parse(told["source"]), Region.parse(told["target"])
@@ -426,11 +435,8 @@ class Run:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for region, submission in self._submissions.items():
-            if not self._succeeded:
-                await self._cancel(region)
-            for future in submission.held():
-                future.release()
+        for region in self._submissions:
+            self._cancel(region)
         for future in self._mailed:
             future.release()
 

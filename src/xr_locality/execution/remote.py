@@ -28,6 +28,7 @@ from dask.utils import ensure_dict
 from distributed.core import ConnectionPool
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import deserialize
+from distributed.shuffle._core import P2PBarrierTask
 from distributed.utils import nbytes as frame_nbytes
 from distributed.worker import get_worker
 from distributed.worker_state_machine import SecedeEvent
@@ -42,6 +43,9 @@ _FIRST_LOOK, _LAST_LOOK = 0.02, 0.5
 
 #: Seconds between two looks at whether a fetch that waits is still wanted.
 _STILL_WANTED_SECONDS = 1.0
+
+#: Seconds in which a scheduler that has never answered must answer.
+_FIRST_CONTACT_SECONDS = 10.0
 
 #: Bytes asked of one scheduler at a time: it holds them all while it passes them on.
 WINDOW = 64 * 2**20
@@ -62,14 +66,15 @@ class PartitionOptimizer:
 
     Two runs may cut one graph in different places. A scheduler that is sent a
     key again with other dependencies keeps the old ones, so the keys of a run
-    are its own.
+    are its own. Barriers of peer-to-peer shuffles keep their names: workers and
+    scheduler find them by these.
 
     Parameters
     ----------
     run : str
         Marks the keys of this run.
     fixed : frozenset of key
-        Keys that keep their names: Futures and barriers of shuffles.
+        Keys that keep their names: Futures.
     """
 
     run: str
@@ -81,7 +86,11 @@ class PartitionOptimizer:
         if isinstance(optimized, HighLevelGraph):
             # Where fusion is switched off, dask hands the layers back.
             optimized = convert_legacy_graph(ensure_dict(optimized))
-        names = {key: rename(key, self.run) for key in optimized if key not in self.fixed}
+        names = {
+            key: rename(key, self.run)
+            for key, task in optimized.items()
+            if key not in self.fixed and not isinstance(task, P2PBarrierTask)
+        }
         return {
             names.get(key, key): task.substitute(names, key=names.get(key, key))
             for key, task in optimized.items()
@@ -161,6 +170,8 @@ class Puller:
     address: str
     connection_args: Mapping[str, Any]
     patience_seconds: float
+    #: Whether the scheduler has answered before: one that never did is out of reach.
+    met: bool = False
     _pool: ConnectionPool | None = None
     _waiting: dict[Key, asyncio.Future[None]] = field(default_factory=dict)
     _watcher: asyncio.Task[None] | None = None
@@ -246,11 +257,11 @@ class Puller:
                 pause = _FIRST_LOOK if found else min(pause * 1.5, _LAST_LOOK)
                 if self._waiting:
                     await asyncio.sleep(pause)
-        except (OSError, RuntimeError) as error:
+        except ConnectionError as error:
             waiting, self._waiting = self._waiting, {}
             for waiter in waiting.values():
                 if not waiter.done():
-                    waiter.set_exception(ConnectionError(str(error)))
+                    waiter.set_exception(type(error)(str(error)))
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         """Send one request, trying again while the scheduler is out of reach."""
@@ -262,16 +273,24 @@ class Puller:
                 timeout=self.patience_seconds,
             )
             await self._pool.start()
-        deadline = time.monotonic() + self.patience_seconds
+        patience = self.patience_seconds if self.met else _FIRST_CONTACT_SECONDS
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        # Values take as long as they take; a dead link ends them by TCP's own timeout.
+        limit = None if operation == "gather" else deadline
         pause = 0.1
         while True:
             try:
-                return await getattr(self._pool(self.address), operation)(**arguments)
-            except OSError as error:
-                if time.monotonic() + pause > deadline:
-                    raise ConnectionError(
-                        f"no answer to {operation!r} from the scheduler for "
-                        f"{self.patience_seconds:g} s: {error}"
+                async with asyncio.timeout_at(limit):
+                    reply = await getattr(self._pool(self.address), operation)(**arguments)
+                self.met = True
+                return reply
+            except (OSError, TimeoutError) as error:
+                if loop.time() + pause > deadline:
+                    kind = ConnectionError if self.met else ConnectionRefusedError
+                    raise kind(
+                        f"no answer to {operation!r} from the scheduler for {patience:g} s "
+                        f"({type(error).__name__}: {error})"
                     ) from error
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
@@ -328,7 +347,9 @@ class Link(WorkerPlugin):
             await self.puller.close()
 
 
-async def fetch(link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[str, Any]) -> Any:
+async def fetch(
+    link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[str, Any], retries: int
+) -> Any:
     """Run as a task: wait for a value of another cluster, without holding a slot.
 
     Parameters
@@ -343,6 +364,8 @@ async def fetch(link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[s
         This task's own key.
     facts : mapping
         What to tell the client, besides the bytes moved.
+    retries : int
+        How often to try again when a scheduler that has answered before no longer does.
     """
     worker = get_worker()
     worker.handle_stimulus(
@@ -350,15 +373,21 @@ async def fetch(link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[s
     )
     plugin: Any = worker.plugins[link]
     puller: Puller = plugin.open(share, worker)
-    started = time.monotonic()
-    while not await puller.ready(wanted, seconds=_STILL_WANTED_SECONDS):
-        # A worker cannot interrupt a coroutine: it only forgets the task.
-        task = worker.state.tasks.get(own)
-        if task is None or task.state == "cancelled":
-            puller.forget(wanted)
-            return None
-    waited = time.monotonic()
-    values, moved = await puller.pull([wanted])
+    for tried in range(retries + 1):
+        started = time.monotonic()
+        try:
+            while not await puller.ready(wanted, seconds=_STILL_WANTED_SECONDS):
+                # A worker cannot interrupt a coroutine: it only forgets the task.
+                task = worker.state.tasks.get(own)
+                if task is None or task.state == "cancelled":
+                    puller.forget(wanted)
+                    return None
+            waited = time.monotonic()
+            values, moved = await puller.pull([wanted])
+            break
+        except ConnectionError:
+            if tried == retries or not puller.met:
+                raise
     worker.log_event(
         TOPIC,
         {

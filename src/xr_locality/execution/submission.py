@@ -119,6 +119,7 @@ async def submit_partition(
     run: str,
     links: Mapping[Region, Opened],
     annotations: Mapping[str, Any],
+    retries: int,
 ) -> Submission:
     """Send a region its part of a split graph, with fetches for what it lacks.
 
@@ -134,10 +135,12 @@ async def submit_partition(
         How its workers reach the regions that it fetches from.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
+    retries : int
+        How often a fetch tries again.
     """
     layers: dict[str, Layer] = dict(partition.graph.layers)
     dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
-    for name, tasks in _fetch_tasks(partition, run, links).items():
+    for name, tasks in _fetch_tasks(partition, run, links, retries).items():
         if name in layers:
             tasks = {**layers[name], **tasks}
         layers[name] = MaterializedLayer(tasks)
@@ -199,14 +202,16 @@ def mail_key(key: Key, run: str) -> Key:
     return remote.rename(("locality-mail", str(key)), run)
 
 
-async def _send(connection: Connection, expression: Any, names: list[Key]) -> dict[Key, Future[Any]]:
+async def _send(
+    connection: Connection, expression: Any, names: list[Key]
+) -> dict[Key, Future[Any]]:
     # Pickling a large graph takes a while: not on the event loop.
     futures = await asyncio.to_thread(connection.client.get, expression, names, sync=False)
     return dict(zip(names, futures, strict=True))
 
 
 def _fetch_tasks(
-    partition: Partition, run: str, links: Mapping[Region, Opened]
+    partition: Partition, run: str, links: Mapping[Region, Opened], retries: int
 ) -> dict[str, dict[Key, Task]]:
     """Make the tasks that fetch boundary values, by the layers that make these values."""
     fetching = Shipped(remote.fetch)
@@ -227,6 +232,7 @@ def _fetch_tasks(
             wanted_key(boundary, run, relayed=link.relayed),
             remote.rename(boundary.key, run),
             facts,
+            retries,
         )
     return tasks
 

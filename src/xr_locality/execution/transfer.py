@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.security import Security
 
 from xr_locality.endpoints.base import Connection
 from xr_locality.execution import remote
@@ -53,6 +54,11 @@ class _LinkPlugin(WorkerPlugin):
         return pickle.loads, (self._pickled,)
 
 
+def way_to(source: Connection) -> tuple[str, Security]:
+    """Get what a worker needs to reach a cluster's scheduler."""
+    return source.scheduler_address, source.security
+
+
 def can_dial(source: Connection) -> bool:
     """Whether workers elsewhere may reach a cluster: an in-process one, nobody can."""
     return not source.scheduler_address.startswith("inproc://")
@@ -69,6 +75,9 @@ class Links:
     """
 
     patience_seconds: float
+    #: Why the client carries values: workers were found not to reach each other's
+    #: schedulers; empty where they do.
+    unreachable: str = ""
     #: Connections are kept beside the links, so that no identity is given twice.
     _opened: dict[tuple[int, int], tuple[Connection, Connection | None, Opened]] = field(
         default_factory=dict
@@ -89,7 +98,7 @@ class Links:
         """
         pair = (id(consumer), id(source))
         if pair not in self._opened:
-            route = None if source is None else (source.scheduler_address, source.security)
+            route = None if source is None else way_to(source)
             share = secrets.token_bytes(_KEY_NBYTES)
             sealed = remote.seal(pickle.dumps(route), share)
             name = f"xr-locality-{secrets.token_hex(8)}"

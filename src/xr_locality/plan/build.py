@@ -10,11 +10,13 @@ from typing import Any
 
 from xr_locality.errors import BudgetError, RegionError, raise_together
 from xr_locality.graph.collections import Bundle
+from xr_locality.plan import words
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.decide import decide
 from xr_locality.plan.hosts import host_regions
 from xr_locality.plan.model import Plan
 from xr_locality.plan.price import price
+from xr_locality.plan.residency import residency_problems
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.regions.model import LOCAL, Region
 
@@ -45,6 +47,8 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
         If the region of a source is not known and policy says that it must be.
     EndpointError
         If a region has no endpoint, or a Future belongs to a foreign cluster.
+    SourceError
+        If data would leave a region that they must not leave.
     BudgetError
         If more would cross than ``max_egress`` allows.
     LocalityErrorGroup
@@ -73,6 +77,10 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
     raise_together(problems, message="The graph cannot be placed:")
     decided = decide(bundle, graph, found, hosts, circumstances)
     plan = price(bundle, graph, found, hosts, circumstances, decided, session=session)
+    raise_together(
+        residency_problems(plan, graph, remote_read_allowed=settings.remote_read == "allowed"),
+        message="The plan moves what may not be moved:",
+    )
     _check_budget(plan)
     logger.info(
         "Planned %d partitions, %d boundary values, %d bytes to move",
@@ -90,10 +98,10 @@ def _check_budget(plan: Plan) -> None:
     over_usd = budget.usd is not None and plan.usd > budget.usd
     over_nbytes = budget.nbytes is not None and plan.nbytes_moved > budget.nbytes
     if over_usd or over_nbytes:
-        limit = f"{budget.usd} USD" if budget.usd is not None else f"{budget.nbytes} bytes"
         raise BudgetError(
-            f"The plan moves {plan.nbytes_moved} bytes for {plan.usd:.6g} USD, more than "
-            f"max_egress allows ({limit}). Nothing was started. Raise max_egress, or look at "
+            f"The plan moves {words.nbytes(plan.nbytes_moved)} ({plan.nbytes_moved} bytes) for "
+            f"{words.usd(plan.usd)}, more than "
+            f"max_egress allows ({words.budget(budget)}). Nothing was started. Raise max_egress, or look at "
             "plan().explain() with max_egress='unlimited' for what crosses.",
             nbytes=plan.nbytes_moved,
             usd=plan.usd,
