@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from dask.base import get_annotations
 from dask.typing import Key
@@ -235,6 +235,11 @@ class Session:
             pool, loop = self._open_pool()
         loop.run(pool.preflight(self.regions))
 
+    @property
+    def closed(self) -> bool:
+        """Whether the session has been closed; a closed one opens nothing any more."""
+        return self._closed
+
     def close(self) -> None:
         """Close what the session opened; may be called twice."""
         with self._lock:
@@ -313,7 +318,15 @@ class Session:
             if bars is not None:
                 watching.append(stack.enter_context(bars))
             values, report = loop.run(
-                _execute(plan, pool, links, settings, annotations, tuple(watching), keep)
+                _execute(
+                    plan,
+                    pool=pool,
+                    links=links,
+                    settings=settings,
+                    annotations=annotations,
+                    callbacks=tuple(watching),
+                    keep=keep,
+                )
             )
         if links.unreachable and not self._told_relay:
             self._told_relay = True
@@ -392,6 +405,7 @@ _CHECK_SECONDS = 10.0
 
 async def _execute(
     plan: Plan,
+    *,
     pool: EndpointPool,
     links: Links,
     settings: Settings,
@@ -459,8 +473,24 @@ def _to_endpoint(value: Any, region: Region) -> Endpoint | None:
     return to_endpoint(value, region=region)
 
 
-_default_lock = threading.Lock()
-_default: tuple[Mapping[str, Any], Session] | None = None
+class _Default:
+    """The session made from config, and the endpoints that it was made from."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: tuple[Mapping[str, Any], Session] | None = None
+
+    def get(self) -> Session:
+        endpoints = config.read().endpoints
+        with self._lock:
+            if self._made is None or self._made[0] != endpoints or self._made[1].closed:
+                if self._made is not None:
+                    self._made[1].close()
+                self._made = endpoints, Session()
+            return self._made[1]
+
+
+_DEFAULT: Final = _Default()
 
 
 def current_session() -> Session:
@@ -469,17 +499,7 @@ def current_session() -> Session:
     The default is made anew when the configured endpoints have changed, and is
     closed when the interpreter exits.
     """
-    session = _current.get()
-    if session is not None:
-        return session
-    global _default
-    endpoints = config.read().endpoints
-    with _default_lock:
-        if _default is None or _default[0] != endpoints or _default[1]._closed:
-            if _default is not None:
-                _default[1].close()
-            _default = endpoints, Session()
-        return _default[1]
+    return _current.get() or _DEFAULT.get()
 
 
 #: Sessions that have something open.

@@ -10,6 +10,7 @@ import intake
 import numpy as np
 import pytest
 import xarray as xr
+
 from xr_locality import Session
 from xr_locality.testing import Testbed
 

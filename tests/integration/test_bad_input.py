@@ -10,8 +10,9 @@ import dask.array as da
 import intake
 import pytest
 import xarray as xr
-import xr_locality as xl
 from distributed import Client, LocalCluster
+
+import xr_locality as xl
 from xr_locality import errors
 from xr_locality.testing import Testbed
 

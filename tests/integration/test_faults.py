@@ -9,12 +9,13 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
 import xarray as xr
+
 import xr_locality as xl
 from xr_locality import errors
 from xr_locality.testing import REGION_VARIABLE, Testbed
@@ -47,7 +48,7 @@ def processes_of(region: str, kind: str) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def watched(session: xl.Session) -> Iterator[tuple[threading.Event, Callable[[Any], None]]]:
+def watched(session: xl.Session) -> tuple[threading.Event, Callable[[Any], None]]:
     """An event that is set when a run has been submitted, and the callback that sets it."""
     submitted = threading.Event()
 
@@ -57,7 +58,7 @@ def watched(session: xl.Session) -> Iterator[tuple[threading.Event, Callable[[An
         ):
             submitted.set()
 
-    yield submitted, callback
+    return submitted, callback
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+
 import xr_locality as xl
 from xr_locality.testing import Testbed
 
@@ -27,6 +28,7 @@ def chunk_readers(testbed: Testbed, region: str) -> set[str]:
 
 
 def clear_logs(testbed: Testbed) -> None:
+    """Forget who has read what so far."""
     for region in testbed.regions:
         region.objects.clear_requests()
 
@@ -233,8 +235,16 @@ def test_secrets_appear_nowhere(
         plugins.append(_worker_plugins(session, connection))
         passwords.append(connection.security.tls_key.splitlines()[1])
     shown = "\n".join(
-        [repr(report), str(report), repr(report.plan), report.plan.explain(), caplog.text]
-        + [repr(session), str(report.plan.to_dict()), *plugins]
+        [
+            repr(report),
+            str(report),
+            repr(report.plan),
+            report.plan.explain(),
+            str(report.plan.to_dict()),
+            caplog.text,
+            repr(session),
+            *plugins,
+        ]
     )
     for secret in passwords:
         assert secret not in shown

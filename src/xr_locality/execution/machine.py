@@ -20,6 +20,7 @@ __all__ = [
     "Computed",
     "Event",
     "Failed",
+    "Fetched",
     "Finish",
     "Gather",
     "Gathered",

@@ -27,7 +27,7 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 from distributed.core import ConnectionPool
 from distributed.diagnostics.plugin import WorkerPlugin
-from distributed.protocol import deserialize
+from distributed.protocol.serialize import deserialize
 from distributed.shuffle._core import P2PBarrierTask
 from distributed.utils import nbytes as frame_nbytes
 from distributed.worker import get_worker
@@ -57,7 +57,7 @@ def rename(key: Key, run: str) -> Key:
         return f"{key}-{run}"
     if isinstance(key, tuple) and key and isinstance(key[0], str):
         return (f"{key[0]}-{run}", *key[1:])
-    return (f"locality-{run}", key)  # type: ignore[return-value]
+    return (f"locality-{run}", key)
 
 
 @dataclass(frozen=True)
@@ -347,7 +347,7 @@ class Link(WorkerPlugin):
             await self.puller.close()
 
 
-async def fetch(
+async def fetch(  # noqa: PLR0917 - the arguments of a task
     link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[str, Any], retries: int
 ) -> Any:
     """Run as a task: wait for a value of another cluster, without holding a slot.

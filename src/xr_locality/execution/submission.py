@@ -141,9 +141,7 @@ async def submit_partition(
     layers: dict[str, Layer] = dict(partition.graph.layers)
     dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
     for name, tasks in _fetch_tasks(partition, run, links, retries).items():
-        if name in layers:
-            tasks = {**layers[name], **tasks}
-        layers[name] = MaterializedLayer(tasks)
+        layers[name] = MaterializedLayer({**layers.get(name, {}), **tasks})
         dependencies.setdefault(name, set())
         for layer, needs in partition.needs.items():
             if name in needs:

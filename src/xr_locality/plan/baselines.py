@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Baseline
@@ -41,18 +42,18 @@ def baselines(
         ``local`` first, then ``all in <region>`` in order of the regions.
     """
     stored = {region or LOCAL: nbytes for region, nbytes in reads.by_region().items()}
-    written = reads.written()
-    compared = {"local": _baseline(stored, written, client, 0, client, costs)}
+    price = partial(_baseline, stored=stored, written=reads.written(), client=client, costs=costs)
+    compared = {"local": price(client, results=0)}
     for region in sorted(usable):
-        name = f"all in {region}"
-        compared[name] = _baseline(stored, written, region, results, client, costs)
+        compared[f"all in {region}"] = price(region, results=results)
     return compared
 
 
 def _baseline(
+    region: Region,
+    *,
     stored: Mapping[Region, int],
     written: Mapping[Region, int],
-    region: Region,
     results: int,
     client: Region,
     costs: CostModel,

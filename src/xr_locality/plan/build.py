@@ -76,7 +76,15 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
     problems += missing
     raise_together(problems, message="The graph cannot be placed:")
     decided = decide(bundle, graph, found, hosts, circumstances)
-    plan = price(bundle, graph, found, hosts, circumstances, decided, session=session)
+    plan = price(
+        bundle,
+        graph,
+        found=found,
+        hosts=hosts,
+        circumstances=circumstances,
+        decided=decided,
+        session=session,
+    )
     raise_together(
         residency_problems(plan, graph, remote_read_allowed=settings.remote_read == "allowed"),
         message="The plan moves what may not be moved:",
@@ -101,8 +109,8 @@ def _check_budget(plan: Plan) -> None:
         raise BudgetError(
             f"The plan moves {words.nbytes(plan.nbytes_moved)} ({plan.nbytes_moved} bytes) for "
             f"{words.usd(plan.usd)}, more than "
-            f"max_egress allows ({words.budget(budget)}). Nothing was started. Raise max_egress, or look at "
-            "plan().explain() with max_egress='unlimited' for what crosses.",
+            f"max_egress allows ({words.budget(budget)}). Nothing was started. Raise max_egress, "
+            "or look at plan().explain() with max_egress='unlimited' for what crosses.",
             nbytes=plan.nbytes_moved,
             usd=plan.usd,
         )

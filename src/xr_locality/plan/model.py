@@ -133,8 +133,7 @@ class Partition:
     needs : mapping of str to frozenset of str
         For each layer, all layers that it depends on, present here or not.
     fixed : frozenset of key
-        Keys that keep their names on the scheduler: Futures, and barriers of
-        peer-to-peer shuffles, whose names are part of their protocol.
+        Keys that keep their names on the scheduler: Futures.
     n_tasks : int or None
         Tasks before optimisation; None where counting them would make them.
     n_layers : int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dask.blockwise import Blockwise
 from dask.highlevelgraph import MaterializedLayer
 from dask.typing import Key
 
@@ -231,7 +232,8 @@ class _Placer:
                 add(key, culled.name, tuple(position[d] for d in takes if d in position))
                 if (region := self._pin(culled, key)) is not None:
                     pins[position[key]] = region
-                if not view.is_symbolic(culled.layer) and view.is_barrier(culled.layer[key]):
+                # Culling has made the tasks of all layers but Blockwise ones already.
+                if not isinstance(culled.layer, Blockwise) and view.is_barrier(culled.layer[key]):
                     barriers.append(key)
         mixed = {culled.name for culled in self.mixed}
         problem = PlacementProblem(

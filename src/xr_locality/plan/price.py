@@ -22,11 +22,11 @@ __all__ = ["price"]
 def price(
     bundle: Bundle,
     graph: HighLevelGraph,
+    *,
     found: Survey,
     hosts: Mapping[Region, Region],
     circumstances: Circumstances,
     decided: Decided,
-    *,
     session: Any,
 ) -> Plan:
     """Make the plan of what was decided.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dask.highlevelgraph import HighLevelGraph
@@ -97,19 +96,14 @@ class Reads:
     def _read(self, source: Source) -> int:
         """Sum the sizes in memory of the blocks that reading tasks make."""
         culled = self._cull()
+        # Stores that are nodes of their own are read by the layers that take them.
+        nodes = {
+            layer.name for layer in culled.layers if layer.name in source.layers and layer.values()
+        }
         return sum(
             self.estimator.of(layer.name, key).nbytes
             for layer in culled.layers
-            for key in _reading(layer, source.layers, culled.dependencies)
+            if layer.name not in nodes
+            if layer.name in source.layers or culled.dependencies[layer.name] & nodes
+            for key in layer.dependencies
         )
-
-
-def _reading(
-    layer: view.CulledLayer, holding: frozenset[str], links: Mapping[str, frozenset[str]]
-) -> list[Key]:
-    """List a layer's keys that read stores held by some layers, itself among them."""
-    if layer.values():
-        return []
-    if layer.name in holding or links[layer.name] & holding:
-        return list(layer.dependencies)
-    return []

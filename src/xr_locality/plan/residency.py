@@ -38,20 +38,20 @@ def residency_problems(
     list of Exception
         A :class:`SourceError` for each source that would leave.
     """
-    problems: list[Exception] = []
-    for transfer in plan.transfers:
-        if transfer.why == "remote-read" and not remote_read_allowed:
-            problems.append(
-                SourceError(
-                    f"{str(transfer.key)!r} in region {str(transfer.source)!r} would be read from "
-                    f"region {str(transfer.target)!r}, and remote_read='never' forbids it. Add an "
-                    "endpoint for its region, or allow remote reads.",
-                    url=str(transfer.key),
-                )
-            )
-    for source in plan.sources:
-        if source.leaves != "always" and (leaving := next(_leaving(plan, graph, source), None)):
-            problems.append(_forbidden(source, leaving))
+    reads = [transfer for transfer in plan.transfers if transfer.why == "remote-read"]
+    problems: list[Exception] = [
+        SourceError(
+            f"{str(read.key)!r} in region {str(read.source)!r} would be read from region "
+            f"{str(read.target)!r}, and remote_read='never' forbids it. Add an endpoint for its "
+            "region, or allow remote reads.",
+            url=str(read.key),
+        )
+        for read in reads
+        if not remote_read_allowed
+    ]
+    kept = [source for source in plan.sources if source.leaves != "always"]
+    leaving = [(source, next(_leaving(plan, graph, source), None)) for source in kept]
+    problems += [_forbidden(source, transfer) for source, transfer in leaving if transfer]
     return problems
 
 

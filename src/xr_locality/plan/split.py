@@ -158,7 +158,7 @@ class _Splitter:
                 layer = MaterializedLayer(dict(layer), annotations=layer.annotations)
             layers[culled.name] = layer
             if isinstance(layer, MaterializedLayer):
-                fixed |= {key for key, value in layer.mapping.items() if _keeps_its_name(value)}
+                fixed |= {key for key, value in layer.mapping.items() if view.is_future(value)}
             for key in keys:
                 taken |= culled.dependencies[key] & self.placed.values
         # Results that are plain values come from the first partition.
@@ -206,7 +206,3 @@ def _embedded_nbytes(value: object) -> int:
     # Lazy arrays state the bytes they would have; only values in memory are sent.
     in_memory = hasattr(getattr(value, "value", value), "__array_interface__")
     return int(nbytes) if isinstance(nbytes, int) and in_memory else 0
-
-
-def _keeps_its_name(value: object) -> bool:
-    return view.is_future(value) or view.is_barrier(value)

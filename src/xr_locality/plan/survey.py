@@ -275,7 +275,8 @@ def survey(
         keys=surveyor.keys,
         pins=surveyor.pins,
     )
-    return found, surveyor.problems
+    # What is wrong of a store, a pin or a cluster is wrong in each of its layers.
+    return found, list({str(problem): problem for problem in surveyor.problems}.values())
 
 
 def _variables_by_layer(graph: HighLevelGraph, parts: Iterable[Part]) -> dict[str, tuple[str, ...]]:
