@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dask
 import pytest
+
 from xr_locality.regions.registry import REGISTRY
 
 pytest_plugins = ["xr_locality.testing.fixtures"]

@@ -266,9 +266,7 @@ class TestImportDirection:
     def test_nothing_imports_leftwards(self) -> None:
         """Each part imports only what stands before it in the order, even for types."""
         wrong = [
-            str(item)
-            for item in OWN_IMPORTS
-            if part_of(item.target) not in allowed(item.part)
+            str(item) for item in OWN_IMPORTS if part_of(item.target) not in allowed(item.part)
         ]
         assert not wrong
 

@@ -8,10 +8,12 @@ thread (or asynchronous task) is. Others go where they would have gone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final
 
 import dask.base
@@ -59,17 +61,21 @@ def routed(**policy: Any) -> Iterator[Session]:
     ...     int(da.ones(3, chunks=1).sum().compute())
     3
     """
-    own = Session(**policy) if policy.get("endpoints") is not None else None
-    session = own or current_session()
-    token = _route.set(_Route(session, {} if own else policy))
-    _DISPATCHER.enter()
-    try:
+    with ExitStack() as stack:
+        outer = _route.get()
+        if policy.get("endpoints") is not None:
+            session = stack.enter_context(Session(**policy))
+            policy = {}
+        else:
+            session = current_session()
+        if outer is not None and outer.session is session:
+            # A limit set outside holds inside as well.
+            policy = {**outer.policy, **policy}
+        token = _route.set(_Route(session, policy))
+        stack.callback(_route.reset, token)
+        _DISPATCHER.enter()
+        stack.callback(_DISPATCHER.leave)
         yield session
-    finally:
-        _DISPATCHER.leave()
-        _route.reset(token)
-        if own is not None:
-            own.close()
 
 
 @dataclass(slots=True)
@@ -83,6 +89,7 @@ class _Dispatcher:
     def enter(self) -> None:
         with self.lock:
             if self.inside == 0:
+                self._withdraw()
                 self.saved = dask.config.get("scheduler", None)
                 dask.config.config["scheduler"] = self.get
             self.inside += 1
@@ -90,18 +97,24 @@ class _Dispatcher:
     def leave(self) -> None:
         with self.lock:
             self.inside -= 1
-            # Somebody else may have set a scheduler since: only our own is taken back.
-            if self.inside == 0 and dask.config.get("scheduler", None) == self.get:
-                if self.saved is None:
-                    del dask.config.config["scheduler"]
-                else:
-                    dask.config.config["scheduler"] = self.saved
+            if self.inside == 0:
+                self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Take back what is our own: somebody else may have set a scheduler since."""
+        if dask.config.get("scheduler", None) != self.get:
+            return
+        if self.saved is None:
+            del dask.config.config["scheduler"]
+        else:
+            dask.config.config["scheduler"] = self.saved
 
     def get(self, expression: Any, keys: Any, **kwargs: Any) -> Any:
         """Compute an expression's keys, as dask's schedulers do."""
         route = _route.get()
         if route is None:
-            return self._otherwise(expression)(expression, keys, **kwargs)
+            otherwise = self._otherwise(lambda: default_get(expression))
+            return otherwise(expression, keys, **kwargs)
         bundle, order = take_apart(expression, keys)
         values = dict(zip(order, route.session.compute_bundle(bundle, **route.policy), strict=True))
         return _nest(keys, values)
@@ -110,20 +123,31 @@ class _Dispatcher:
         """Persist collections; dask looks for this on a scheduler's owner."""
         route = _route.get()
         if route is None:
-            with dask.config.set(scheduler=self.saved):
-                return dask.base.persist(*collections, **kwargs)
+            otherwise = self._otherwise(lambda: collections[0].__dask_scheduler__)
+            return dask.base.persist(*collections, scheduler=otherwise, **kwargs)
         return route.session.persist(*collections, **route.policy)
 
-    def _otherwise(self, expression: Any) -> Any:
+    def _otherwise(self, default: Callable[[], Any]) -> Any:
         """Find the scheduler that would have been used without us."""
-        if self.saved is not None:
-            return get_scheduler(scheduler=self.saved)
+        with self.lock:
+            if self.inside == 0:
+                # A dask.config.set that overlapped has put us back after the last one left.
+                self._withdraw()
+            saved = self.saved
+        if saved is not None:
+            return get_scheduler(scheduler=saved)
         try:
             from distributed import get_client
 
-            return get_client().get
+            client = get_client()
         except (ImportError, ValueError):
-            return default_get(expression)
+            return default()
+        return get_scheduler(scheduler=client)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Processes that are started meanwhile are sent the configuration: in them nobody
+        # is inside, and the scheduler is what it would have been.
+        return partial(SimpleNamespace, get=self.saved), ()
 
 
 def _nest(keys: Any, values: Mapping[Any, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import xarray as xr
+
 import xr_locality as xl
 from xr_locality.errors import SourceError
 from xr_locality.regions.registry import REGISTRY

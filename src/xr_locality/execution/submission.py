@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from dask._expr import Expr, HLGExpr
+from dask._expr import Expr, HLGExpr, _ExprSequence
 from dask._task_spec import Task, TaskRef
 from dask.base import annotate
 from dask.core import flatten
@@ -79,14 +80,13 @@ async def submit_whole(
         What ``dask.annotate`` has set where the user called.
     """
     with annotate(**annotations), span("xr-locality", run) as span_id:
-        submission = Submission(connection=connection, span_id=span_id)
-        for expression, wanted in _expressions(bundle):
-            names = list(flatten(expression.__dask_keys__()))
-            futures = await _send(connection, expression, names)
-            submission.outputs.update(
-                {key: futures[name] for key, name in zip(wanted, names, strict=True)}
-            )
-    return submission
+        expressions, wanted = zip(*_expressions(bundle), strict=True)
+        # At once: sent one after another, they would redefine the keys that they share.
+        together = _ExprSequence(*expressions) if len(expressions) > 1 else expressions[0]
+        names = list(flatten(together.__dask_keys__()))
+        futures = await _send(connection, together, names)
+    outputs = {key: futures[name] for key, name in zip(chain(*wanted), names, strict=True)}
+    return Submission(connection=connection, span_id=span_id, outputs=outputs)
 
 
 def _expressions(bundle: Bundle) -> Iterator[tuple[Expr, list[Key]]]:

@@ -8,7 +8,7 @@ task is run here, on what its inputs turn out to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from dask._task_spec import Task
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
+from dask.utils import ensure_dict
 
 from xr_locality.graph.collections import Bundle, Part
 from xr_locality.graph.held import reveal
@@ -52,13 +53,13 @@ class _Wanted:
         return self.optimizer
 
 
-def take_apart(expression: Expr, keys: list[Any]) -> tuple[Bundle, list[Key]]:
+def take_apart(expression: Expr | Mapping[Key, Any], keys: list[Any]) -> tuple[Bundle, list[Key]]:
     """Make a bundle of what a scheduler was asked for.
 
     Parameters
     ----------
-    expression : Expr
-        What dask handed over.
+    expression : Expr or mapping of key to task
+        What dask handed over: a graph comes from functions that make one themselves.
     keys : list of key
         What it wants the values of.
 
@@ -69,8 +70,8 @@ def take_apart(expression: Expr, keys: list[Any]) -> tuple[Bundle, list[Key]]:
     order : list of key
         The keys of the parts.
     """
-    wanted = set(flatten([keys]))
-    made = {key: each for key, each in _operands(expression) if key in wanted}
+    wanted = dict.fromkeys(flatten([keys]))
+    made = {key: each for key, each in _operands(expression, wanted) if key in wanted}
     parts = tuple(
         Part(collection=each, graph=each.graph, keys=list(each.needed), variable=None)
         for each in made.values()
@@ -78,7 +79,7 @@ def take_apart(expression: Expr, keys: list[Any]) -> tuple[Bundle, list[Key]]:
     return Bundle(parts=parts, rebuild=tuple), list(made)
 
 
-def default_get(expression: Expr) -> Callable[..., Any]:
+def default_get(expression: Expr | Mapping[Key, Any]) -> Callable[..., Any]:
     """Get the scheduler that the collections of an expression use by default."""
     for operand in _hlg_operands(expression):
         if getattr(operand.low_level_optimizer, "__module__", "") == "dask.bag.core":
@@ -88,20 +89,22 @@ def default_get(expression: Expr) -> Callable[..., Any]:
     return threaded
 
 
-def _operands(expression: Expr) -> Iterator[tuple[Key, _Wanted]]:
+def _operands(
+    expression: Expr | Mapping[Key, Any], wanted: Iterable[Key]
+) -> Iterator[tuple[Key, _Wanted]]:
     operands = _hlg_operands(expression)
     if not operands:
         # DataFrames: their expression has been optimised, and its graph is what there is.
-        tasks = expression.__dask_graph__()
-        graph = HighLevelGraph.from_collections("expression", tasks)
-        for key in flatten(expression.__dask_keys__()):
+        tasks = expression if isinstance(expression, Mapping) else expression.__dask_graph__()
+        graph = HighLevelGraph.from_collections("expression", ensure_dict(tasks))
+        for key in wanted:
             yield key, _Wanted(graph=graph, needed=(key,), finish=_only, optimizer=None)
     for operand in operands:
         for key in flatten(operand.__dask_keys__()):
             yield key, _wanted(operand, key)
 
 
-def _hlg_operands(expression: Expr) -> list[HLGExpr]:
+def _hlg_operands(expression: Expr | Mapping[Key, Any]) -> list[HLGExpr]:
     if isinstance(expression, HLGExpr):
         return [expression]
     if isinstance(expression, _HLGExprSequence):

@@ -158,14 +158,13 @@ def cull(graph: HighLevelGraph, keys: Iterable[Key]) -> CulledGraph:
     all_keys = graph.get_all_external_keys() if legacy else set()
     kept: list[CulledLayer] = []
     for name in reversed(toposort_layers(graph)):
-        layer, dependencies = _cull_layer(graph.layers[name], needed, all_keys)
+        own = {key for key in needed if not _is_of_another(graph, key, name)}
+        layer, dependencies = _cull_layer(graph.layers[name], own, all_keys)
         if not dependencies:
             continue
         needed.update(*dependencies.values())
-        # What this layer makes, no other has to, unless the key is another layer's own:
-        # graphs that dask.optimize has merged hold it twice, and dask looks for it there.
         needed.difference_update(
-            key for key in dependencies if _named(key) == name or _named(key) not in graph.layers
+            key for key in dependencies if not _is_of_another(graph, key, name)
         )
         kept.append(CulledLayer(name=name, layer=layer, dependencies=dependencies))
     kept.reverse()
@@ -174,9 +173,17 @@ def cull(graph: HighLevelGraph, keys: Iterable[Key]) -> CulledGraph:
     return CulledGraph(layers=tuple(kept), dependencies=links)
 
 
-def _named(key: Key) -> object:
-    """Name the layer that would make a key, were each key in the layer of its name."""
-    return key[0] if isinstance(key, tuple) and key else key
+def _is_of_another(graph: HighLevelGraph, key: Key, layer: str) -> bool:
+    """Whether a key is that of another layer, even if this one may hold it too.
+
+    Graphs that dask.optimize has merged hold keys twice, and dask looks for a
+    key in the layer of its name.
+    """
+    name = key[0] if isinstance(key, tuple) and key else key
+    if name == layer or not isinstance(name, str) or name not in graph.layers:
+        return False
+    home = graph.layers[name]
+    return isinstance(home, Blockwise) or key in home
 
 
 def _cull_layer(

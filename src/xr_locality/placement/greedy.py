@@ -16,7 +16,7 @@ with running everything in one region, which it never exceeds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from xr_locality.placement.problem import (
     Cost,
@@ -114,21 +114,29 @@ def _choose(
 
 def _backward(problem: PlacementProblem, placed: Sequence[Region | None]) -> list[Region]:
     """Place what takes nothing located where most tasks want it."""
+    unit_of = {task: unit for unit in problem.units for task in unit}
     regions = list(placed)
     wanted: list[dict[Region, int]] = [defaultdict(int) for _ in regions]
     for task in reversed(range(len(regions))):
         if regions[task] is None:
-            votes = wanted[task]
-            regions[task] = (
-                min(votes, key=lambda region: (-votes[region], region))
-                if votes
-                else _default(problem)
-            )
+            together = unit_of.get(task, (task,))
+            chosen = _most_wanted([wanted[member] for member in together], _default(problem))
+            for member in together:
+                regions[member] = chosen
         region = regions[task]
         assert region is not None
         for source in problem.inputs[task]:
             wanted[source][region] += 1
     return [region for region in regions if region is not None]
+
+
+def _most_wanted(votes: Sequence[Mapping[Region, int]], default: Region) -> Region:
+    """Find the region with most votes; ties go to the one that sorts first."""
+    counted: dict[Region, int] = defaultdict(int)
+    for each in votes:
+        for region, count in each.items():
+            counted[region] += count
+    return min(counted, key=lambda region: (-counted[region], region)) if counted else default
 
 
 def _default(problem: PlacementProblem) -> Region:

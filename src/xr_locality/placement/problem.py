@@ -66,6 +66,15 @@ class PlacementProblem:
                     f"Usable regions: {usable}.",
                     region=region,
                 )
+        for unit in self.units:
+            pinned = sorted({self.pins[task] for task in unit if task in self.pins})
+            if len(pinned) > 1:
+                raise PlacementError(
+                    f"Tasks {', '.join(map(str, unit))} must run in one region together and are "
+                    f"pinned to {' and '.join(map(str, pinned))}. A peer-to-peer shuffle cannot "
+                    "be split: take the pins away, or choose another rechunk method.",
+                    regions=tuple(pinned),
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

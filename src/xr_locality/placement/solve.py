@@ -25,7 +25,6 @@ def solve(problem: PlacementProblem, *, cost: Cost, nbytes_cost: Cost) -> Placem
     Placement
         Deterministic: the same problem gives the same placement.
     """
-
     found = [place_greedily(problem, cost)]
     found += [place_together(problem, region, cost) for region in problem.regions]
 

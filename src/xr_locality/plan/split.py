@@ -67,7 +67,7 @@ def split(
     boundaries : tuple of Boundary
         Each value once, with all regions that need it.
     """
-    splitter = _Splitter(graph, placed, frozenset(outputs))
+    splitter = _Splitter(graph, placed, tuple(outputs))
     crossing = splitter.crossing()
     boundaries = tuple(
         Boundary(
@@ -87,7 +87,7 @@ def split(
 class _Splitter:
     graph: CulledGraph
     placed: Placed
-    outputs: frozenset[Key]
+    outputs: tuple[Key, ...]
     layer_of: dict[Key, CulledLayer] = field(default_factory=dict)
     #: The partitions' regions, in order.
     regions: list[Region] = field(default_factory=list)
@@ -162,7 +162,7 @@ class _Splitter:
             for key in keys:
                 taken |= culled.dependencies[key] & self.placed.values
         # Results that are plain values come from the first partition.
-        taken |= self.placed.values & self.outputs if region == self.regions[0] else set()
+        taken |= self.placed.values & {*self.outputs} if region == self.regions[0] else set()
         for culled in self.graph.layers:
             if used := culled.dependencies.keys() & taken:
                 held = view.restrict(culled.layer, set(used))
@@ -175,9 +175,7 @@ class _Splitter:
             region=region,
             graph=HighLevelGraph(layers, {name: set(each) for name, each in dependencies.items()}),
             outputs=tuple(
-                key
-                for key in self.outputs_in_order()
-                if (self.region_of(key) or self.regions[0]) == region
+                key for key in self.outputs if (self.region_of(key) or self.regions[0]) == region
             ),
             sends=sends,
             fetches=fetches,
@@ -187,9 +185,6 @@ class _Splitter:
             n_layers=len(layers),
             upload_nbytes=uploads,
         )
-
-    def outputs_in_order(self) -> list[Key]:
-        return [key for key in self.layer_of if key in self.outputs]
 
     def _keys_in(self, culled: CulledLayer, region: Region) -> set[Key]:
         where = self.placed.layers.get(culled.name)

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import is_dask_collection
+from dask.delayed import delayed
 
-__all__ = ["OPERATIONS", "PACKAGINGS", "Program", "Step", "write_sources"]
+from xr_locality.api import tag
+
+__all__ = ["OPERATIONS", "PACKAGINGS", "Program", "Step", "open_sources", "write_sources"]
 
 #: Values that an array of a program may have; broadcasting may not go further.
 _MOST_VALUES: Final = 20_000
@@ -128,13 +131,31 @@ def write_sources(folder: Path) -> tuple[str, str]:
     return paths
 
 
+def open_sources(paths: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Open what :func:`write_sources` wrote, each tagged with a region of its own.
+
+    Parameters
+    ----------
+    paths : tuple of str
+        The two stores.
+
+    Returns
+    -------
+    tuple of Dataset
+        In ``aws:us-west-2`` and in ``gcp:us-central1``.
+    """
+    first = xr.open_zarr(paths[0], chunks={})
+    second = xr.open_dataset(paths[1], engine="zarr", chunks={}, consolidated=False)
+    return tag(first, "aws:us-west-2"), tag(second, "gcp:us-central1")
+
+
 def _bounded(array: xr.DataArray) -> xr.DataArray:
     """Keep an array from growing without end, in values and in chunks."""
     while array.size > _MOST_VALUES:
         longest = max(array.sizes, key=lambda dim: array.sizes[dim])
         array = array.isel({longest: slice(None, array.sizes[longest] // 2)})
-    if dask.is_dask_collection(array.data) and array.data.npartitions > _MOST_CHUNKS:
-        array = array.chunk({dim: -1 for dim in array.dims[1:]})
+    if is_dask_collection(array.data) and array.data.npartitions > _MOST_CHUNKS:
+        array = array.chunk(dict.fromkeys(array.dims[1:], -1))
     return array
 
 
@@ -175,7 +196,7 @@ def _reduce(array: xr.DataArray, _: xr.DataArray, choice: int) -> xr.DataArray:
 
 def _whole(array: xr.DataArray, dim: str) -> xr.DataArray:
     """Bring a dimension into one chunk."""
-    return array.chunk({dim: -1}) if dask.is_dask_collection(array.data) else array
+    return array.chunk({dim: -1}) if is_dask_collection(array.data) else array
 
 
 def _groupby(array: xr.DataArray, dim: str, choice: int) -> xr.DataArray:
@@ -230,10 +251,12 @@ def _halve(block: xr.DataArray) -> xr.DataArray:
 
 
 def _map_xarray(array: xr.DataArray, _: xr.DataArray, __: int) -> xr.DataArray:
-    if not dask.is_dask_collection(array.data) or array.dtype.kind != "f":
+    if not is_dask_collection(array.data) or array.dtype.kind != "f":
         return array
     # Coordinates that are lazy themselves become inputs of every block.
-    return xr.map_blocks(_halve, array.reset_coords(drop=True), template=array.reset_coords(drop=True))
+    return xr.map_blocks(
+        _halve, array.reset_coords(drop=True), template=array.reset_coords(drop=True)
+    )
 
 
 def _core(array: xr.DataArray, dim: str, _: int) -> xr.DataArray:
@@ -254,9 +277,17 @@ def _concat(left: xr.DataArray, right: xr.DataArray, choice: int) -> xr.DataArra
     dim = _dim(left, choice)
     bare = [each.reset_coords(drop=True) for each in (left, right)]
     return xr.concat(
-        bare, dim if dim is not None and choice & 1 else "member", join="inner", coords="minimal",
+        bare,
+        dim if dim is not None and choice & 1 else "member",
+        join="inner",
+        coords="minimal",
         compat="override",
     )
+
+
+def _maximum(left: xr.DataArray, right: xr.DataArray) -> xr.DataArray:
+    made: xr.DataArray = xr.apply_ufunc(np.maximum, left, right, dask="allowed")
+    return made
 
 
 def _where(left: xr.DataArray, right: xr.DataArray) -> xr.DataArray:
@@ -299,7 +330,9 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "pick": _along(lambda x, d, c: x.isel({d: c % x.sizes[d]})),
     "fancy": _along(lambda x, d, c: x.isel({d: [1, 0]})),
     "sel": _along(_sel),
-    "transpose": lambda x, _, c: x.transpose(*x.dims[c % max(x.ndim, 1) :], *x.dims[: c % max(x.ndim, 1)]),
+    "transpose": lambda x, _, c: x.transpose(
+        *x.dims[c % max(x.ndim, 1) :], *x.dims[: c % max(x.ndim, 1)]
+    ),
     "rolling": _along(lambda x, d, c: x.rolling({d: 3}, min_periods=1, center=bool(c & 1)).mean()),
     "coarsen": _along(lambda x, d, c: x.coarsen({d: 2}, boundary="trim").mean()),
     "groupby": _along(_groupby),
@@ -317,13 +350,15 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "triangle": _triangle,
     "xarray map_blocks": _map_xarray,
     "astype": _each(lambda x: x.astype("f4")),
-    "root": _each(lambda x: xr.apply_ufunc(np.sqrt, abs(x), dask="parallelized", output_dtypes=["f8"])),
+    "root": _each(
+        lambda x: xr.apply_ufunc(np.sqrt, abs(x), dask="parallelized", output_dtypes=["f8"])
+    ),
     "block": _each(lambda x: x.copy(data=da.asarray(x.data).map_blocks(np.nan_to_num))),
     "large": _each(lambda x: x.where(x > 0.5)),
     "add": _pair(lambda left, right: left + right),
     "subtract": _pair(lambda left, right: left - right),
     "multiply": _pair(lambda left, right: left * right),
-    "maximum": _pair(lambda left, right: np.maximum(left, right)),
+    "maximum": _pair(_maximum),
     "where": _pair(_where),
     "concat": _concat,
     "corr": _corr,
@@ -356,5 +391,5 @@ PACKAGINGS: Final[Mapping[str, _Packaging]] = {
     "list": lambda arrays: [*arrays, 7],
     "dict": lambda arrays: {"last": arrays[-1], "all": arrays},
     "dask": lambda arrays: [da.asarray(array.data) for array in arrays],
-    "delayed": lambda arrays: dask.delayed(np.shape)(da.asarray(arrays[-1].data)),
+    "delayed": lambda arrays: delayed(np.shape)(da.asarray(arrays[-1].data)),
 }

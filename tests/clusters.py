@@ -1,0 +1,33 @@
+"""Clusters of this machine that stand for two regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+REGIONS = ("aws:us-west-2", "gcp:us-central1")
+
+
+@contextmanager
+def two_clusters(*, processes: bool) -> Iterator[dict[str, Any]]:
+    """Start a cluster for each of two regions.
+
+    With processes, workers of either can reach the other's scheduler; within this
+    process nobody can, so values are relayed.
+    """
+    from distributed import LocalCluster
+
+    with ExitStack() as stack:
+        yield {
+            region: stack.enter_context(
+                LocalCluster(
+                    n_workers=1,
+                    threads_per_worker=2,
+                    processes=processes,
+                    dashboard_address=None,
+                    silence_logs=50,
+                )
+            )
+            for region in REGIONS
+        }

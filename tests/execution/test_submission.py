@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from dask._task_spec import Task
+from dask.blockwise import Blockwise
+from dask.core import flatten
+from dask.typing import Key
+
+import xr_locality as xl
+from xr_locality.endpoints.base import Connection
+from xr_locality.execution.ship import Shipped
+from xr_locality.execution.submission import (
+    Submission,
+    mail_key,
+    send_key,
+    submit_partition,
+    submit_whole,
+    wanted_key,
+)
+from xr_locality.execution.transfer import Opened
+from xr_locality.graph.collections import unpack
+from xr_locality.plan.model import Boundary, Plan
+from xr_locality.regions.model import Region
+
+OREGON = Region.parse("aws:us-west-2")
+IOWA = Region.parse("gcp:us-central1")
+
+
+@dataclass
+class Client:
+    """Stands for a client: keeps what it was asked for, and in which circumstances."""
+
+    asked: list[tuple[Any, list[Key], dict[str, Any]]] = field(default_factory=list)
+
+    def get(self, expression: Any, keys: list[Key], *, sync: bool) -> list[Any]:
+        """Hand out Futures of a kind."""
+        assert not sync
+        self.asked.append((expression, keys, dask.get_annotations()))
+        return [SimpleNamespace(key=key) for key in keys]
+
+
+def connection_of(client: Client) -> Connection:
+    """Make as much of a connection as submitting needs."""
+    return cast(Connection, SimpleNamespace(client=client))
+
+
+def difference() -> da.Array:
+    """Make the difference of two means in two regions."""
+    one, other = da.ones((8, 6), chunks=(2, 3)), da.zeros((8, 6), chunks=(2, 3))
+    return xl.tag(one, OREGON).mean(0) - xl.tag(other, IOWA).mean(0)
+
+
+def split() -> Plan:
+    """Plan it in two parts."""
+    named = {str(OREGON): None, str(IOWA): None}
+    return xl.plan(difference(), endpoints=named, objective="bytes", remote_read="never")
+
+
+def submit(plan: Plan, region: Region, client: Client, *, relayed: bool = False) -> Submission:
+    """Submit a region's part."""
+    partition = next(each for each in plan.partitions if each.region == region)
+    links = {
+        boundary.source: Opened(name=f"link to {boundary.source}", share=b"s", relayed=relayed)
+        for boundary in partition.fetches
+    }
+    return asyncio.run(
+        submit_partition(
+            partition,
+            connection_of(client),
+            run="r1",
+            links=links,
+            annotations={"priority": 7},
+            retries=2,
+        )
+    )
+
+
+def test_part_owes_outputs_and_what_it_fetches() -> None:
+    """The consumer holds results and fetched values, under the plan's keys."""
+    plan, client = split(), Client()
+    submission = submit(plan, OREGON, client)
+    assert set(submission.outputs) == set(plan.partitions[0].outputs)
+    assert set(submission.fetches) == {boundary.key for boundary in plan.boundaries}
+    assert submission.sends == {}
+    assert len(submission.held()) == len(submission.outputs) + len(submission.fetches)
+
+
+def test_part_owes_what_it_sends() -> None:
+    """The producer holds packed values, and nothing else."""
+    plan = split()
+    submission = submit(plan, IOWA, Client())
+    assert set(submission.sends) == {boundary.key for boundary in plan.boundaries}
+    assert (submission.outputs, submission.fetches) == ({}, {})
+
+
+def test_every_key_of_a_run_is_its_own() -> None:
+    """No key of one run is a key of another, or of the plain graph."""
+    client = Client()
+    submit(split(), OREGON, client)
+    ((expression, keys, _),) = client.asked
+    tasks = expression.__dask_graph__()
+    assert all("r1" in str(key) for key in tasks)
+    assert set(keys) <= set(tasks)
+
+
+@pytest.mark.parametrize("relayed", [False, True], ids=["direct", "relayed"])
+def test_fetches_ask_for_what_the_producer_sends(relayed: bool) -> None:
+    """What a fetch asks for is what the other side makes, or the client mails."""
+    plan, client = split(), Client()
+    submit(plan, OREGON, client, relayed=relayed)
+    tasks = client.asked[0][0].__dask_graph__()
+    fetches = [
+        task
+        for task in tasks.values()
+        if isinstance(task, Task) and isinstance(task.func, Shipped) and "fetch" in repr(task.func)
+    ]
+    assert len(fetches) == len(plan.boundaries)
+    asked = {task.args[2] for task in fetches}
+    if relayed:
+        assert asked == {mail_key(boundary.key, "r1") for boundary in plan.boundaries}
+    else:
+        producer = Client()
+        submit(plan, IOWA, producer)
+        assert asked == set(producer.asked[0][1])
+    assert {task.args[3] for task in fetches} == {task.key for task in fetches}
+
+
+def test_fetches_are_never_fused() -> None:
+    """A fetch is a coroutine: run inside another task, it would be a value nobody awaits."""
+    plan, client = split(), Client()
+    submission = submit(plan, OREGON, client)
+    tasks = client.asked[0][0].__dask_graph__()
+    for future in submission.fetches.values():
+        assert "fetch" in repr(tasks[future.key].func)
+
+
+def test_annotations_of_the_user_hold() -> None:
+    """What dask.annotate has set where the user called is in effect when tasks are sent."""
+    client = Client()
+    submit(split(), OREGON, client)
+    ((_, _, annotations),) = client.asked
+    assert annotations["priority"] == 7
+    assert annotations["span"]["name"] == ("xr-locality", "r1")
+    assert dask.get_annotations() == {}
+
+
+def test_key_of_a_future_is_the_plans() -> None:
+    """Messages name keys as the plan does, not as the run does."""
+    plan = split()
+    submission = submit(plan, IOWA, Client())
+    for key, future in submission.sends.items():
+        assert submission.key_of(future) == key
+
+
+def test_whole_graph_is_sent_with_its_layers() -> None:
+    """In one region layers stay symbolic: the scheduler makes the tasks."""
+    array, client = da.ones((8, 6), chunks=2).mean(0), Client()
+    bundle = unpack(array)
+    submission = asyncio.run(submit_whole(bundle, connection_of(client), run="r1", annotations={}))
+    assert set(submission.outputs) == set(bundle.keys())
+    ((expression, keys, _),) = client.asked
+    assert keys == list(flatten(array.__dask_keys__()))
+    (operand,) = expression.operands
+    kept = operand.hlg.layers
+    assert all(kept[name] is layer for name, layer in array.dask.layers.items())
+    assert any(isinstance(layer, Blockwise) for layer in kept.values())
+
+
+def test_whole_frames_are_sent_fused() -> None:
+    """A DataFrame's keys are renamed by fusing; its results are still found."""
+    frame = dd.from_pandas(pd.DataFrame({"a": range(6)}), npartitions=2)
+    client, bundle = Client(), unpack((frame.a + 1).sum(), da.ones(3), dask.delayed(np.sum)([1]))
+    submission = asyncio.run(submit_whole(bundle, connection_of(client), run="r1", annotations={}))
+    assert set(submission.outputs) == set(bundle.keys())
+    assert len(client.asked) == 2
+
+
+@pytest.mark.parametrize("key", ["x-1", ("x-1", 0, 2)], ids=str)
+def test_names_of_sent_values_cannot_be_taken_for_others(key: Key) -> None:
+    """A value, its packed form and its mailed form have three different names."""
+    boundary = Boundary(key=key, layer="x-1", source=IOWA, targets=(OREGON,), nbytes=8)
+    names = {
+        key,
+        send_key(key),
+        wanted_key(boundary, "r1", relayed=False),
+        wanted_key(boundary, "r1", relayed=True),
+        wanted_key(boundary, "r2", relayed=True),
+    }
+    assert len(names) == 5

@@ -1,0 +1,88 @@
+"""Small arrays that are said to lie somewhere, and what a plan of them depends on."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import dask.array as da
+import fsspec
+import numpy as np
+import zarr
+
+import xr_locality as xl
+from xr_locality import config
+from xr_locality.graph.collections import unpack
+from xr_locality.placement.costs import CostModel
+from xr_locality.plan.circumstances import Circumstances
+from xr_locality.plan.survey import Survey, survey
+from xr_locality.regions.detect import Chain
+from xr_locality.regions.model import Region
+from xr_locality.regions.rules import Rules
+
+OREGON = Region.parse("aws:us-west-2")
+IOWA = Region.parse("gcp:us-central1")
+IRELAND = Region.parse("aws:eu-west-1")
+
+_numbers = count()
+
+#: Endpoints that are only named.
+NAMED = {str(OREGON): None, str(IOWA): None, str(IRELAND): None}
+
+
+def stored(
+    region: Region | None = None, shape: tuple[int, ...] = (8, 6), chunks: tuple[int, ...] = (2, 3)
+) -> da.Array:
+    """Make a lazy array of a zarr store in memory, and say where it lies."""
+    values = np.arange(np.prod(shape), dtype="f8").reshape(shape)
+    store = zarr.storage.MemoryStore()
+    written = zarr.create_array(store, data=values, chunks=chunks, compressors=None, filters=None)
+    # Named by hand: of equal arrays in memory, dask cannot tell one from another.
+    name = f"stored-{next(_numbers)}"
+    array = da.from_array(zarr.open_array(store, mode="r"), chunks=written.chunks, name=name)
+    return array if region is None else xl.tag(array, region)
+
+
+def surveyed(
+    *objects: Any, unknown: Region | None = None, clusters: dict[str, Region] | None = None
+) -> tuple[Survey, list[Exception]]:
+    """Survey some objects."""
+    bundle = unpack(*objects)
+    return survey(
+        bundle.graph(),
+        bundle.parts,
+        chain=Chain(),
+        unknown=unknown,
+        find_cluster=(clusters or {}).get,
+    )
+
+
+def circumstances(*usable: Region, **policy: Any) -> Circumstances:
+    """Make what a plan depends on: endpoints that are only named, and policy."""
+    settings = config.read(**policy)
+    return Circumstances(
+        settings=settings,
+        usable=tuple(sorted(usable)),
+        chain=Chain(Rules.parse(settings.rules)),
+        costs=CostModel(settings.prices),
+        find_cluster=lambda address: None,
+    )
+
+
+def remote(region: Region | None = None) -> da.Array:
+    """Make a lazy array of a bucket in a cloud; nothing is contacted."""
+    array = da.from_array(_Bucket(), chunks=2, name=f"remote-{next(_numbers)}")
+    return array if region is None else xl.tag(array, region)
+
+
+class _Bucket:
+    """Something like an array, read from a bucket."""
+
+    shape, dtype, ndim = (6,), np.dtype("f8"), 1
+
+    def __init__(self) -> None:
+        self.fs = fsspec.filesystem("s3", anon=True)
+        self.path = f"bucket-{next(_numbers)}/values"
+
+    def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
+        raise AssertionError("a chunk was read")

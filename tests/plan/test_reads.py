@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import pytest
+from plan_builders import IOWA, OREGON, stored, surveyed
+
+import xr_locality as xl
+from xr_locality.graph.collections import unpack
+from xr_locality.graph.sizes import GUESSED_NBYTES, SizeEstimator
+from xr_locality.plan.reads import Reads
+
+#: Bytes of the array that ``stored`` makes, which is not compressed.
+WHOLE = 8 * 6 * 8
+
+
+def reads_of(*objects: Any) -> Reads:
+    """Make the reads of some objects."""
+    bundle = unpack(*objects)
+    graph = bundle.graph()
+    return Reads(
+        graph=graph,
+        outputs=bundle.keys(),
+        survey=surveyed(*objects)[0],
+        estimator=SizeEstimator(graph=graph, parts=bundle.parts),
+    )
+
+
+@pytest.mark.parametrize(
+    ("choose", "expected"),
+    [
+        pytest.param(lambda x: x, WHOLE, id="all"),
+        pytest.param(lambda x: x.mean(0), WHOLE, id="all, reduced"),
+        pytest.param(lambda x: x[:2], WHOLE // 4, id="one row of chunks"),
+        pytest.param(lambda x: x[0, 0], WHOLE // 8, id="one chunk"),
+        pytest.param(lambda x: x[:2] + x[2:4], WHOLE // 2, id="two rows of chunks"),
+    ],
+)
+def test_only_chunks_that_are_needed_count(choose: Any, expected: int) -> None:
+    """The share of a source that is read comes from the graph, in whole chunks."""
+    assert reads_of(choose(stored(OREGON))).by_region() == {OREGON: expected}
+
+
+def test_sources_are_summed_by_region() -> None:
+    """Each source counts once, however many results need it."""
+    one, other = stored(OREGON), stored(OREGON)
+    reads = reads_of(one.mean(), one.sum(), other, stored(IOWA)[:2])
+    assert reads.by_region() == {OREGON: 2 * WHOLE, IOWA: WHOLE // 4}
+    assert reads.guesses == {}
+
+
+def test_size_in_memory_stands_in_for_stored_bytes_that_nobody_knows() -> None:
+    """A layer that was tagged has no store to ask: its chunks are what is known."""
+    array = xl.tag(da.ones((4, 4), chunks=2), OREGON)
+    reads = reads_of(array[:2])
+    assert reads.by_region() == {OREGON: 2 * 4 * 8}
+    assert "taken as the size in memory" in next(iter(reads.guesses.values()))
+
+
+def test_nothing_known_is_a_guess_that_says_so() -> None:
+    """A source of which nothing is known counts something, and is named."""
+    import dask
+
+    array = da.from_delayed(dask.delayed(list)(), (float("nan"),), dtype="f8")
+    reads = reads_of(xl.tag(array, OREGON))
+    assert reads.by_region()[OREGON] >= GUESSED_NBYTES
+    assert reads.guesses
+
+
+def test_stores_are_listed_only_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the reads lists nothing, and each store is listed once."""
+    import xr_locality.sources.zarr as finder
+
+    listed: list[str] = []
+    real = finder._stored_nbytes
+    monkeypatch.setattr(
+        finder, "_stored_nbytes", lambda array: (listed.append(array.name), real(array))[1]
+    )
+    reads = reads_of(stored(OREGON))
+    assert listed == []
+    assert reads.by_region() == reads.by_region()
+    assert len(listed) == 1
