@@ -25,7 +25,7 @@ def two_clusters(*, processes: bool) -> Iterator[dict[str, Any]]:
                     n_workers=1,
                     threads_per_worker=2,
                     processes=processes,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     silence_logs=50,
                 )
             )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import dask
 import pytest
 
 from xr_locality.regions.registry import REGISTRY
+
+# Shells start what runs in the background with interrupts ignored, and children
+# inherit that: tests of Ctrl-C need it to be as in a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["xr_locality.testing.fixtures"]
 

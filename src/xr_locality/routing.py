@@ -84,14 +84,16 @@ class _Dispatcher:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0
-    saved: Any = None
+    #: The setting that was there before, if one was.
+    saved: dict[str, Any] = field(default_factory=dict)
 
     def enter(self) -> None:
         with self.lock:
             if self.inside == 0:
                 self._withdraw()
-                self.saved = dask.config.get("scheduler", None)
-                dask.config.config["scheduler"] = self.get
+                configured = dask.config.config
+                self.saved = {name: configured[name] for name in configured.keys() & {"scheduler"}}
+                configured["scheduler"] = self.get
             self.inside += 1
 
     def leave(self) -> None:
@@ -104,10 +106,8 @@ class _Dispatcher:
         """Take back what is our own: somebody else may have set a scheduler since."""
         if dask.config.get("scheduler", None) != self.get:
             return
-        if self.saved is None:
-            del dask.config.config["scheduler"]
-        else:
-            dask.config.config["scheduler"] = self.saved
+        del dask.config.config["scheduler"]
+        dask.config.config.update(self.saved)
 
     def get(self, expression: Any, keys: Any, **kwargs: Any) -> Any:
         """Compute an expression's keys, as dask's schedulers do."""
@@ -133,7 +133,7 @@ class _Dispatcher:
             if self.inside == 0:
                 # A dask.config.set that overlapped has put us back after the last one left.
                 self._withdraw()
-            saved = self.saved
+            saved = self.saved.get("scheduler")
         if saved is not None:
             return get_scheduler(scheduler=saved)
         try:
@@ -147,7 +147,7 @@ class _Dispatcher:
     def __reduce__(self) -> tuple[Any, ...]:
         # Processes that are started meanwhile are sent the configuration: in them nobody
         # is inside, and the scheduler is what it would have been.
-        return partial(SimpleNamespace, get=self.saved), ()
+        return partial(SimpleNamespace, get=self.saved.get("scheduler")), ()
 
 
 def _nest(keys: Any, values: Mapping[Any, Any]) -> Any:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import _thread
 import asyncio
+import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextvars import ContextVar
 
@@ -13,7 +14,7 @@ from xr_locality.execution.loop import BackgroundLoop
 
 
 @pytest.fixture
-def loop() -> BackgroundLoop:
+def loop() -> Iterator[BackgroundLoop]:
     """Make a loop, and stop it afterwards."""
     made = BackgroundLoop()
     yield made
@@ -56,17 +57,14 @@ def test_threads_share_one_loop(loop: BackgroundLoop) -> None:
 
 def test_calls_do_not_wait_for_each_other(loop: BackgroundLoop) -> None:
     """A call that waits does not keep another from ending."""
-    events: list[asyncio.Event] = []
+    released = asyncio.Event()
 
     async def wait() -> str:
-        events.append(asyncio.Event())
-        await events[0].wait()
+        await released.wait()
         return "waited"
 
     async def release() -> None:
-        while not events:
-            await asyncio.sleep(0)
-        events[0].set()
+        released.set()
 
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(loop.run, wait())
@@ -98,7 +96,7 @@ def test_interrupt_cancels_and_waits_for_the_end(loop: BackgroundLoop) -> None:
     tidied: list[str] = []
 
     async def long() -> None:
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         try:
             await asyncio.Event().wait()
         finally:

@@ -14,6 +14,7 @@ import pytest
 from dask._task_spec import Task
 from dask.blockwise import Blockwise
 from dask.core import flatten
+from dask.local import get_sync
 from dask.typing import Key
 
 import xr_locality as xl
@@ -31,6 +32,7 @@ from xr_locality.execution.transfer import Opened
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Boundary, Plan
 from xr_locality.regions.model import Region
+from xr_locality.testing.answers import assert_same
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")
@@ -170,19 +172,24 @@ def test_whole_graph_is_sent_with_its_layers() -> None:
     assert set(submission.outputs) == set(bundle.keys())
     ((expression, keys, _),) = client.asked
     assert keys == list(flatten(array.__dask_keys__()))
-    (operand,) = expression.operands
-    kept = operand.hlg.layers
+    kept = expression.hlg.layers
     assert all(kept[name] is layer for name, layer in array.dask.layers.items())
     assert any(isinstance(layer, Blockwise) for layer in kept.values())
 
 
-def test_whole_frames_are_sent_fused() -> None:
-    """A DataFrame's keys are renamed by fusing; its results are still found."""
+def test_collections_of_all_kinds_are_sent_together() -> None:
+    """One after another they would redefine the keys they share; fusing renames a frame's."""
     frame = dd.from_pandas(pd.DataFrame({"a": range(6)}), npartitions=2)
-    client, bundle = Client(), unpack((frame.a + 1).sum(), da.ones(3), dask.delayed(np.sum)([1]))
+    array = da.ones(3)
+    client = Client()
+    bundle = unpack((frame.a + 1).sum(), array, dask.delayed(np.sum)(array))
     submission = asyncio.run(submit_whole(bundle, connection_of(client), run="r1", annotations={}))
     assert set(submission.outputs) == set(bundle.keys())
-    assert len(client.asked) == 2
+    ((expression, keys, _),) = client.asked
+    values = get_sync(expression.__dask_graph__(), keys)
+    made = dict(zip((future.key for future in submission.outputs.values()), values, strict=True))
+    named = {key: made[future.key] for key, future in submission.outputs.items()}
+    assert_same(bundle.assemble(named), (np.int64(21), np.ones(3), np.float64(3.0)))
 
 
 @pytest.mark.parametrize("key", ["x-1", ("x-1", 0, 2)], ids=str)

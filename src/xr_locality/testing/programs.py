@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -84,7 +85,8 @@ class Program:
                 right = arrays[step.second % len(arrays)]
                 try:
                     made = OPERATIONS[step.operation](left, right, step.choice)
-                except xr.AlignmentError:  # Sizes without labels that differ.
+                # Sizes without labels that differ; arrays without values that dask cannot pad.
+                except (xr.AlignmentError, ZeroDivisionError):
                     made = left
                 arrays.append(_bounded(made))
             return PACKAGINGS[self.packaging](arrays[6:][-3:] or arrays[:2])
@@ -150,7 +152,8 @@ def open_sources(paths: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def _bounded(array: xr.DataArray) -> xr.DataArray:
-    """Keep an array from growing without end, in values and in chunks."""
+    """Keep an array small, in values and in chunks, and its labels without repetition."""
+    array = array.drop_vars([dim for dim, each in array.indexes.items() if each.has_duplicates])
     while array.size > _MOST_VALUES:
         longest = max(array.sizes, key=lambda dim: array.sizes[dim])
         array = array.isel({longest: slice(None, array.sizes[longest] // 2)})
@@ -274,15 +277,12 @@ def _core(array: xr.DataArray, dim: str, _: int) -> xr.DataArray:
 def _concat(left: xr.DataArray, right: xr.DataArray, choice: int) -> xr.DataArray:
     if set(left.dims) != set(right.dims):
         return left
-    dim = _dim(left, choice)
+    dim = _dim(left, choice) if choice & 1 else None
     bare = [each.reset_coords(drop=True) for each in (left, right)]
-    return xr.concat(
-        bare,
-        dim if dim is not None and choice & 1 else "member",
-        join="inner",
-        coords="minimal",
-        compat="override",
-    )
+    if dim is not None and not all(dim in each.indexes for each in bare):
+        bare = [each.drop_vars(dim, errors="ignore") for each in bare]
+    new = next(name for name in map("member{}".format, count()) if name not in left.dims)
+    return xr.concat(bare, dim or new, join="inner", coords="minimal", compat="override")
 
 
 def _maximum(left: xr.DataArray, right: xr.DataArray) -> xr.DataArray:
