@@ -1,0 +1,1 @@
+"""Benchmarks of xr-locality, a module a question; run by asv."""
