@@ -90,7 +90,7 @@ def test_any_plan_keeps_the_invariants(
 
 
 @given(program=programs())
-@settings(unhurried, max_examples=40)
+@settings(unhurried, max_examples=50)
 def test_any_run_gives_the_plain_answer(
     session: Session, sources: tuple[xr.Dataset, xr.Dataset], program: Program
 ) -> None:

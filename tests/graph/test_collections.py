@@ -156,6 +156,17 @@ def test_array_used_twice_is_one_part() -> None:
     assert [part.collection.name for part in bundle.parts].count(dataset.t.data.name) == 1
 
 
+def test_objects_that_differ_in_encoding_alone_are_two() -> None:
+    """dask takes them for one, and would give both the encoding of the first."""
+    array = lazy().t
+    bare = array.drop_encoding()
+    bundle = unpack([bare, array, array])
+    ((one, other, again),) = run(bundle)
+    assert (one.encoding, other.encoding) == ({}, {"dtype": "f4"})
+    assert again is other
+    assert len(bundle.parts) == 2  # Values and latitudes, once for all.
+
+
 def test_keys_of_all_parts_are_listed_once() -> None:
     """Results that several parts share are one key each."""
     array = da.ones(4, chunks=2)

@@ -41,6 +41,10 @@ TOPIC = "xr-locality"
 #: Seconds between two looks at whether values are ready, at first and at most.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.5
 
+#: How much longer each pause is than the one before: so that what is looked for is
+#: found by at most a tenth of its time late, and long waits cost few requests.
+_PAUSE_GROWTH = 1.1
+
 #: Seconds between two looks at whether a fetch that waits is still wanted.
 _STILL_WANTED_SECONDS = 1.0
 
@@ -254,7 +258,7 @@ class Puller:
                     waiter = self._waiting.pop(key)
                     if not waiter.done():
                         waiter.set_result(None)
-                pause = _FIRST_LOOK if found else min(pause * 1.5, _LAST_LOOK)
+                pause = _FIRST_LOOK if found else min(pause * _PAUSE_GROWTH, _LAST_LOOK)
                 if self._waiting:
                     await asyncio.sleep(pause)
         except ConnectionError as error:

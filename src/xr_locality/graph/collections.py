@@ -111,7 +111,8 @@ class _Collector:
 class _Hidden:
     """Makes an xarray object look like a dask collection while containers are traversed.
 
-    dask does not know a DataTree, nor a Dataset of lazy variables without chunks.
+    dask does not know a DataTree, nor a Dataset of lazy variables without chunks, and
+    takes two arrays that differ in their encoding alone for one.
     """
 
     def __init__(self, item: _XarrayObject) -> None:
@@ -246,10 +247,10 @@ def _nest(keys: Any, values: Mapping[Key, Any]) -> Any:
 
 
 def _hide(item: Any) -> Any:
-    """Hide lazy xarray objects that dask would pass by, in containers that it looks into."""
+    """Hide lazy xarray objects, in the containers that dask looks into."""
     kind = type(item)
     if isinstance(item, _XarrayObject):
-        return _Hidden(item) if not is_dask_collection(item) and _is_lazy(item) else item
+        return _Hidden(item) if _is_lazy(item) else item
     if kind in (list, tuple, set):
         return kind(_hide(each) for each in item)
     if kind in (dict, OrderedDict):

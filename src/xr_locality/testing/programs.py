@@ -339,7 +339,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "shift": _along(lambda x, d, c: x.shift({d: 1 + c % 2})),
     "roll": _along(lambda x, d, c: x.roll({d: c % 5})),
     "pad": _along(lambda x, d, c: x.pad({d: (c % 2, 1)}, mode="edge")),
-    "diff": _along(lambda x, d, c: x.diff(d)),
+    "diff": _along(lambda x, d, c: x.diff(d) if x.dtype.kind != "b" else x),
     "rechunk": _along(lambda x, d, c: x.chunk({d: 1 + c % x.sizes[d]})),
     "interp": _along(_interp),
     "fourier": _along(_fourier),
