@@ -157,7 +157,7 @@ def test_array_used_twice_is_one_part() -> None:
 
 
 def test_objects_that_differ_in_encoding_alone_are_two() -> None:
-    """dask takes them for one, and would give both the encoding of the first."""
+    """Arrays that dask's tokens take for one come back each with its own encoding."""
     array = lazy().t
     bare = array.drop_encoding()
     bundle = unpack([bare, array, array])
