@@ -79,6 +79,17 @@ def empty(clusters: dict[str, Any]) -> bool:
     return not any(cluster.scheduler.tasks for cluster in clusters.values())
 
 
+def clients_of(clusters: dict[str, Any]) -> list[str]:
+    """List the clients of ours that schedulers know."""
+    connected = [name for cluster in clusters.values() for name in cluster.scheduler.clients]
+    return [name for name in connected if name.startswith("Client-xr-locality")]
+
+
+def plugins_of(clusters: dict[str, Any]) -> set[str]:
+    """List the worker plugins that schedulers hold, those of other sessions among them."""
+    return {name for each in clusters.values() for name in each.scheduler.worker_plugins}
+
+
 def fail(block: Any) -> Any:
     """Fail as a user's function may."""
     raise ZeroDivisionError("as it is")
@@ -368,19 +379,23 @@ def test_closing_ends_a_run_of_another_thread(
 
 def test_adopted_clusters_stay_open(clusters: dict[str, Any], difference: xr.DataArray) -> None:
     """A cluster that the user handed in is there after the session, without our clients."""
+    before = plugins_of(clusters)
     with Session(clusters) as made:
         made.compute(difference)
-        assert any(cluster.scheduler.clients for cluster in clusters.values())
-    assert poll(
-        lambda: not any(
-            name for cluster in clusters.values() for name in cluster.scheduler.clients
-            if name != "fire-and-forget"
-        )
-    )  # fmt: skip
+        assert clients_of(clusters)
+        assert plugins_of(clusters) > before
+    assert poll(lambda: not clients_of(clusters)), clients_of(clusters)
     assert all(cluster.scheduler.workers for cluster in clusters.values())
-    assert not any(
-        "xr-locality" in str(each.scheduler.worker_plugins) for each in clusters.values()
-    )
+    assert plugins_of(clusters) == before
+
+
+def test_no_thread_is_left(clusters: dict[str, Any], difference: xr.DataArray) -> None:
+    """When a session is closed, the thread of its event loop is gone."""
+    before = set(threading.enumerate())
+    with Session(clusters) as made:
+        made.compute(difference)
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if "loop" in thread.name.lower()]
 
 
 def test_sessions_nest() -> None:

@@ -271,14 +271,14 @@ def _store(region: EmulatedRegion, *, n_chunks: int) -> xr.DataArray:
 @contextmanager
 def _cluster(region: EmulatedRegion) -> Iterator[GatewayCluster]:
     """Start a cluster of one worker as users do: without this library."""
-    from dask_gateway import BasicAuth, Gateway
+    from dask_gateway import BasicAuth, GatewayCluster
 
     server = region.gateway
-    auth = BasicAuth(server.username, server.password)
-    with (
-        Gateway(server.address, proxy_address=server.proxy_address, auth=auth) as gateway,
-        gateway.new_cluster() as cluster,
-    ):
+    with GatewayCluster(
+        server.address,
+        proxy_address=server.proxy_address,
+        auth=BasicAuth(server.username, server.password),
+    ) as cluster:
         cluster.scale(1)
         with cluster.get_client(set_as_default=False) as client:
             client.wait_for_workers(1)

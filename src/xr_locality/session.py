@@ -108,6 +108,8 @@ class Session:
         self._pool: EndpointPool | None = None
         self._links: Links | None = None
         self._tokens: list[Token[Session | None]] = []
+        #: What runs on the loop.
+        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._told_local = False
         self._told_relay = False
@@ -251,6 +253,9 @@ class Session:
             return
 
         async def close() -> None:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
             try:
                 await links.close()
             finally:
@@ -317,17 +322,21 @@ class Session:
             watching = list(callbacks)
             if bars is not None:
                 watching.append(stack.enter_context(bars))
-            values, report = loop.run(
-                _execute(
-                    plan,
-                    pool=pool,
-                    links=links,
-                    settings=settings,
-                    annotations=annotations,
-                    callbacks=tuple(watching),
-                    keep=keep,
-                )
+            executing = _execute(
+                plan,
+                pool=pool,
+                links=links,
+                settings=settings,
+                annotations=annotations,
+                callbacks=tuple(watching),
+                keep=keep,
             )
+            try:
+                values, report = loop.run(self._until_closed(executing))
+            except CancelledError as error:
+                raise ExecutionError(
+                    "The session was closed while it was computing. Make a new one."
+                ) from error
         if links.unreachable and not self._told_relay:
             self._told_relay = True
             warnings.warn(
@@ -337,6 +346,15 @@ class Session:
             )
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
+
+    async def _until_closed(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run what closing the session cancels, and waits for."""
+        task = asyncio.ensure_future(coroutine)
+        self._running.add(task)
+        try:
+            return await task
+        finally:
+            self._running.discard(task)
 
     def _open_pool(self) -> tuple[EndpointPool, BackgroundLoop]:
         """Make the pool and its loop on first use; the lock is held."""

@@ -129,6 +129,38 @@ def test_stopped_loop_leaves_no_thread(loop: BackgroundLoop) -> None:
     assert loop.run(double(1)) == 2
 
 
+def test_stopping_ends_calls_that_wait(loop: BackgroundLoop) -> None:
+    """Who waits for a coroutine when the loop is stopped does not wait for ever."""
+    begun = threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(loop.run, wait())
+        begun.wait(30)
+        loop.stop()
+        with pytest.raises(CancelledError):
+            waiting.result(timeout=30)
+
+
+def test_clients_on_the_loop_do_not_keep_it(loop: BackgroundLoop) -> None:
+    """An asynchronous client of distributed that was closed leaves the thread to end."""
+    from distributed import Client
+
+    async def use_a_client() -> None:
+        async with Client(
+            asynchronous=True, processes=False, n_workers=1, dashboard_address=":0"
+        ) as client:
+            assert await client.submit(abs, -1) == 1
+
+    before = set(threading.enumerate())
+    loop.run(use_a_client())
+    loop.stop()
+    assert not [each for each in set(threading.enumerate()) - before if "loop" in each.name]
+
+
 def test_unused_loop_starts_nothing() -> None:
     """Making a loop starts no thread."""
     before = threading.active_count()

@@ -8,8 +8,6 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any, Generic, TypeVar
 
-from distributed.utils import LoopRunner
-
 from xr_locality.errors import ExecutionError
 
 __all__ = ["BackgroundLoop"]
@@ -19,13 +17,20 @@ T = TypeVar("T")
 #: Seconds that an interrupted call may take to tidy up before it is left alone.
 _TIDY_SECONDS = 15.0
 
+#: Seconds that the loop may take to end what still runs on it.
+_STOP_SECONDS = 10.0
+
 
 class BackgroundLoop:
-    """Runs coroutines for callers that are not asynchronous; started on first use."""
+    """Runs coroutines for callers that are not asynchronous; started on first use.
+
+    Not distributed's ``LoopRunner``: that one counts the clients on its loop, an
+    asynchronous client never counts itself out, and so the thread would never end.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runner: LoopRunner | None = None
+        self._thread: _LoopThread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return its result.
@@ -38,15 +43,16 @@ class BackgroundLoop:
             If called on the loop's own thread, where it would wait for itself.
         """
         with self._lock:
-            if self._runner is None:
-                self._runner = LoopRunner(asynchronous=False)
-                self._runner.start()
-            loop = self._runner.loop.asyncio_loop
-        if _running_loop() is loop:
-            coroutine.close()
-            raise ExecutionError("A synchronous call was made on the session's own event loop.")
-        call = _Call(coroutine)
-        asyncio.run_coroutine_threadsafe(call.run(), loop)
+            if self._thread is None:
+                self._thread = _LoopThread()
+                self._thread.start()
+            loop = self._thread.loop.result()
+            if _running_loop() is loop:
+                coroutine.close()
+                raise ExecutionError("A synchronous call was made on the session's own event loop.")
+            call = _Call(coroutine)
+            # Under the lock: what is begun before the loop is stopped, is ended by it.
+            asyncio.run_coroutine_threadsafe(call.run(), loop)
         try:
             return call.outcome.result()
         except KeyboardInterrupt:
@@ -58,9 +64,32 @@ class BackgroundLoop:
     def stop(self) -> None:
         """Stop the loop and its thread; may be called twice."""
         with self._lock:
-            runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.stop()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+
+
+class _LoopThread(threading.Thread):
+    """A thread with an event loop of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(name="xr-locality loop", daemon=True)
+        #: The loop, once it runs.
+        self.loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._stopped = asyncio.Event()
+
+    def run(self) -> None:
+        """Serve until stopped, then cancel what still runs."""
+        asyncio.run(self._serve())
+
+    def stop(self) -> None:
+        """End the loop, and wait until it has ended."""
+        self.loop.result().call_soon_threadsafe(self._stopped.set)
+        self.join(timeout=_STOP_SECONDS)
+
+    async def _serve(self) -> None:
+        self.loop.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
 
 
 class _Call(Generic[T]):

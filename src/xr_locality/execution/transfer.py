@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import secrets
 from collections.abc import Callable, Mapping
@@ -79,8 +80,8 @@ class Links:
     #: schedulers; empty where they do.
     unreachable: str = ""
     #: Connections are kept beside the links, so that no identity is given twice.
-    _opened: dict[tuple[int, int], tuple[Connection, Connection | None, Opened]] = field(
-        default_factory=dict
+    _opened: dict[tuple[int, int], tuple[Connection, Connection | None, asyncio.Task[Opened]]] = (
+        field(default_factory=dict)
     )
     _pullers: dict[int, tuple[Connection, remote.Puller]] = field(default_factory=dict)
     _tellers: dict[int, tuple[Connection, dict[str, Tell]]] = field(default_factory=dict)
@@ -97,16 +98,20 @@ class Links:
             to the consumer's own scheduler.
         """
         pair = (id(consumer), id(source))
-        if pair not in self._opened:
-            route = None if source is None else way_to(source)
-            share = secrets.token_bytes(_KEY_NBYTES)
-            sealed = remote.seal(pickle.dumps(route), share)
-            name = f"xr-locality-{secrets.token_hex(8)}"
-            link = remote.Link(name, sealed, self.patience_seconds)
-            await consumer.client.register_plugin(_LinkPlugin(name, ship(link)))
-            opened = Opened(name=name, share=share, relayed=source is None)
-            self._opened[pair] = (consumer, source, opened)
-        return self._opened[pair][2]
+        if pair not in self._opened or _has_failed(self._opened[pair][2]):
+            opening = asyncio.create_task(self._open(consumer, source))
+            self._opened[pair] = (consumer, source, opening)
+        # Runs at the same time share it: one that is cancelled leaves it to the others.
+        return await asyncio.shield(self._opened[pair][2])
+
+    async def _open(self, consumer: Connection, source: Connection | None) -> Opened:
+        route = None if source is None else way_to(source)
+        share = secrets.token_bytes(_KEY_NBYTES)
+        sealed = remote.seal(pickle.dumps(route), share)
+        name = f"xr-locality-{secrets.token_hex(8)}"
+        link = remote.Link(name, sealed, self.patience_seconds)
+        await consumer.client.register_plugin(_LinkPlugin(name, ship(link)))
+        return Opened(name=name, share=share, relayed=source is None)
 
     def puller(self, source: Connection) -> remote.Puller:
         """Get this process's own way to a cluster's values, kept from run to run."""
@@ -151,6 +156,11 @@ class Links:
         for _, puller in pullers.values():
             await puller.close()
         opened, self._opened = self._opened, {}
-        for consumer, _, link in opened.values():
-            if consumer.endpoint.adopted and consumer.alive:
-                await consumer.client.unregister_worker_plugin(link.name)
+        for consumer, _, opening in opened.values():
+            await asyncio.wait({opening})
+            if consumer.endpoint.adopted and consumer.alive and not _has_failed(opening):
+                await consumer.client.unregister_worker_plugin(opening.result().name)
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -125,7 +125,7 @@ def _remote_reads(
             why="remote-read",
         )
         for source, reader in readers
-        if source.region is not None and source.region != reader
+        if source.region is not None and source.region != reader and decided.reads.nbytes(source)
     ]
 
 

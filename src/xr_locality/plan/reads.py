@@ -8,7 +8,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_locality.graph import view
-from xr_locality.graph.sizes import GUESSED_NBYTES, SizeEstimator
+from xr_locality.graph.sizes import SizeEstimator
 from xr_locality.plan.survey import Source, Survey
 from xr_locality.regions.model import Region
 
@@ -81,15 +81,16 @@ class Reads:
 
     def _estimate(self, source: Source) -> int:
         in_memory, read = source.array_nbytes, self._read(source)
+        if not read:
+            # Layers that the results need may hold it, and none of their keys read it.
+            return 0
         stored = source.nbytes
         if stored is None:
             self.guesses[source.url] = (
                 f"the stored bytes of {source.url}: taken as the size in memory"
-                if read
-                else f"the stored bytes of {source.url}: nothing is known of its size"
             )
-            return read or in_memory or GUESSED_NBYTES
-        if not in_memory or not read:
+            return read
+        if not in_memory:
             return stored
         return round(stored * min(1.0, read / in_memory))
 
