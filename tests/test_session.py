@@ -21,6 +21,7 @@ from xr_locality.errors import (
     BudgetError,
     ConfigurationError,
     EndpointError,
+    ExecutionError,
     LocalityErrorGroup,
     LocalityWarning,
     RegionError,
@@ -88,6 +89,12 @@ def clients_of(clusters: dict[str, Any]) -> list[str]:
 def plugins_of(clusters: dict[str, Any]) -> set[str]:
     """List the worker plugins that schedulers hold, those of other sessions among them."""
     return {name for each in clusters.values() for name in each.scheduler.worker_plugins}
+
+
+def plugins_of(clusters: dict[str, Any]) -> list[str]:
+    """List the worker plugins of ours that schedulers know."""
+    known = [name for cluster in clusters.values() for name in cluster.scheduler.worker_plugins]
+    return [name for name in known if "xr-locality" in name]
 
 
 def fail(block: Any) -> Any:
@@ -372,17 +379,20 @@ def test_closing_ends_a_run_of_another_thread(
         running = threads.submit(made.compute, waiting - second)
         assert poll(lambda: not empty(clusters))
         made.close()
-        with pytest.raises(EndpointError):
+        with pytest.raises(ExecutionError, match="closed while it was computing"):
             running.result(timeout=30)
     assert poll(lambda: empty(clusters))
+    assert plugins_of(clusters) == []
+    assert clients_of(clusters) == []
 
 
 def test_adopted_clusters_stay_open(clusters: dict[str, Any], difference: xr.DataArray) -> None:
     """A cluster that the user handed in is there after the session, without our clients."""
     before = plugins_of(clusters)
-    with Session(clusters) as made:
-        made.compute(difference)
+    with Session(clusters, objective="bytes") as made, ThreadPoolExecutor(4) as threads:
+        list(threads.map(made.compute, [difference, difference + 1, difference * 2]))
         assert clients_of(clusters)
+        assert len(plugins_of(clusters)) == 1
         assert plugins_of(clusters) > before
     assert poll(lambda: not clients_of(clusters)), clients_of(clusters)
     assert all(cluster.scheduler.workers for cluster in clusters.values())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
 from dask.base import get_annotations
 from dask.typing import Key
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     Kept: TypeAlias = tuple[Region, Connection, Future[Any]]
 
 __all__ = ["Session", "current_session"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
