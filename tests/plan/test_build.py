@@ -71,6 +71,14 @@ def test_stored_bytes_may_be_read_from_afar_where_that_is_cheapest() -> None:
     assert len(plan.regions) == 1
 
 
+def test_source_of_which_no_chunk_is_needed_is_not_read() -> None:
+    """Slicing away all of one region leaves nothing to read there, whatever the layers hold."""
+    joined = da.concatenate([stored(OREGON), stored(IOWA)])[:4]
+    plan = planned(joined, remote_read="never")
+    assert plan.regions == (OREGON,)
+    assert set(plan.moved) == {(OREGON, LOCAL)}
+
+
 def test_stored_bytes_stay_where_policy_forbids_reading_them() -> None:
     """With remote_read='never' values cross, however many."""
     one, other = stored(OREGON), stored(IOWA)

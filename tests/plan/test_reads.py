@@ -50,6 +50,12 @@ def test_sources_are_summed_by_region() -> None:
     assert reads.guesses == {}
 
 
+def test_source_of_which_nothing_is_needed_counts_nothing() -> None:
+    """A layer may hold a source that none of the needed keys reads."""
+    joined = da.concatenate([stored(OREGON), stored(IOWA)])[:8]
+    assert reads_of(joined).by_region() == {OREGON: WHOLE, IOWA: 0}
+
+
 def test_size_in_memory_stands_in_for_stored_bytes_that_nobody_knows() -> None:
     """A layer that was tagged has no store to ask: its chunks are what is known."""
     array = xl.tag(da.ones((4, 4), chunks=2), OREGON)
