@@ -7,17 +7,19 @@ for its tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dask._task_spec import DataNode, GraphNode, Task, TaskRef
+import numpy as np
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
 from dask._task_spec import cull as cull_tasks
 from dask.array.core import load_store_chunk
 from dask.blockwise import Blockwise, BlockwiseDepDict
 from dask.core import istask, keys_in_tasks
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
+from numpy.typing import NDArray
 
 __all__ = ["CulledGraph", "CulledLayer", "cull", "embedded", "is_barrier", "is_future", "is_value"]
 
@@ -112,6 +114,148 @@ def is_future(value: object) -> bool:
 def is_barrier(value: object) -> bool:
     """Whether a task is the barrier of a peer-to-peer shuffle or rechunk."""
     return any(base.__name__ == "P2PBarrierTask" for base in type(value).__mro__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockwiseArgument:
+    """What the tasks of a Blockwise layer take: blocks of an array, or one value for all.
+
+    Attributes
+    ----------
+    name : key
+        The array's name, or the value's key.
+    index : tuple of str
+        The layer's label of each axis.
+    grid : tuple of int or None
+        Number of the array's blocks by axis; None for a value.
+    """
+
+    name: Key
+    index: tuple[str, ...] = ()
+    grid: tuple[int, ...] | None = None
+
+
+def blockwise_arguments(layer: Blockwise) -> Iterator[BlockwiseArgument]:
+    """List what a Blockwise layer's tasks take from other layers."""
+    for argument, index in layer.indices:
+        if isinstance(argument, TaskRef):
+            yield BlockwiseArgument(name=argument.key)
+        elif index is not None and argument not in layer.io_deps:
+            yield BlockwiseArgument(
+                name=argument, index=tuple(index), grid=tuple(layer.numblocks[argument])
+            )
+
+
+def keys_of_io(
+    layer: Blockwise, positions: NDArray[np.intp], grid: tuple[int, ...]
+) -> Iterator[tuple[list[Key], NDArray[np.intp]]]:
+    """List the keys that a Blockwise layer's arguments by block name, and who takes them."""
+    for dependency in layer.io_deps.values():
+        if dependency.produces_keys:
+            blocks = np.stack(np.unravel_index(positions, grid), axis=-1).tolist()
+            named = [dependency[tuple(block)] for block in blocks]
+            yield [each.key if isinstance(each, TaskRef) else each for each in named], positions
+
+
+def first_word(key: Key) -> Any:
+    """Return what a key starts with: by that name, its layer may be known."""
+    return key[0] if type(key) is tuple and key else key
+
+
+def is_block_key(key: object) -> bool:
+    """Whether a key is a tuple that starts with a name, as those of arrays do."""
+    return type(key) is tuple and bool(key) and type(key[0]) is str
+
+
+def keys_taken(
+    tasks: Iterable[object], odd_keys: Collection[Key]
+) -> tuple[list[Key], NDArray[np.intp]]:
+    """List what some tasks take, without asking whether such keys exist.
+
+    Parameters
+    ----------
+    tasks : iterable of object
+        Dask's tasks, legacy tuples among them.
+    odd_keys : collection of key
+        Keys that are not tuples starting with a name, for legacy tasks: their
+        arguments may be words and numbers, too.
+
+    Returns
+    -------
+    keys : list of key
+        Of all tasks, one after another. Legacy tasks may name what is no key.
+    counts : ndarray of int, shape (n_tasks,)
+        How many keys each task takes.
+    """
+    keys: list[Key] = []
+    counts: list[int] = []
+    for task in tasks:
+        before = len(keys)
+        if isinstance(task, GraphNode):
+            keys += task.dependencies
+        else:
+            _add_legacy_keys(keys, task, odd_keys)
+        counts.append(len(keys) - before)
+    return keys, np.array(counts, dtype=np.intp)
+
+
+def _add_legacy_keys(keys: list[Key], task: object, odd_keys: Collection[Key]) -> None:
+    """Add what a legacy task may take: ``dask.core.keys_in_tasks``, keys not being known."""
+    pending = [task]
+    while pending:
+        work = pending.pop()
+        kind = type(work)
+        if kind is tuple and work:
+            first = work[0]  # type: ignore[index]
+            if type(first) is str:
+                keys.append(work)  # type: ignore[arg-type]
+            elif callable(first):
+                pending += work[1:]  # type: ignore[index]
+            elif odd_keys and _is_in(work, odd_keys):
+                keys.append(work)  # type: ignore[arg-type]
+        elif kind is list:
+            pending += work  # type: ignore[operator]
+        elif kind is dict:
+            pending += work.values()  # type: ignore[attr-defined]
+        elif isinstance(work, GraphNode):
+            keys += work.dependencies
+        elif isinstance(work, TaskRef):
+            keys.append(work.key)
+        elif odd_keys and _is_in(work, odd_keys):
+            keys.append(work)  # type: ignore[arg-type]
+
+
+def _is_in(candidate: Any, keys: Collection[Key]) -> bool:
+    try:
+        return candidate in keys
+    except (TypeError, ValueError):
+        # Not hashable, or an array that will not be compared.
+        return False
+
+
+def kinds_of(
+    layer: MaterializedLayer,
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Tell a layer's plain values and Futures from its tasks.
+
+    Returns
+    -------
+    values, futures : ndarray of bool, shape (n_tasks,), or None
+        In the order of the layer's mapping; None where there is none. Futures are
+        no values here.
+    """
+    tasks = list(layer.mapping.values())
+    kinds = set(map(type, tasks))
+    if all(issubclass(kind, _NO_VALUES) for kind in kinds):
+        return None, None
+    n_tasks = len(tasks)
+    futures = np.fromiter(map(is_future, tasks), dtype=bool, count=n_tasks)
+    values = np.fromiter(map(is_value, tasks), dtype=bool, count=n_tasks) & ~futures
+    return values if values.any() else None, futures if futures.any() else None
+
+
+#: Types of what is never a plain value, whatever it holds: see ``is_value``.
+_NO_VALUES = (Task, Alias, str, tuple, list, dict, TaskRef)
 
 
 def toposort_layers(graph: HighLevelGraph) -> list[str]:

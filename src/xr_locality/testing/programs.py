@@ -254,7 +254,7 @@ def _halve(block: xr.DataArray) -> xr.DataArray:
 
 
 def _map_xarray(array: xr.DataArray, _: xr.DataArray, __: int) -> xr.DataArray:
-    if not is_dask_collection(array.data) or array.dtype.kind != "f":
+    if not (array.ndim and is_dask_collection(array.data) and array.dtype.kind == "f"):
         return array
     # Coordinates that are lazy themselves become inputs of every block.
     return xr.map_blocks(
