@@ -51,6 +51,15 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Estimated bytes of several values."""
+
+    nbytes: Any
+    guessed: Any
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Chunks:
     """Bytes of an array layer's blocks, by block index."""
 
@@ -117,6 +126,21 @@ class SizeEstimator:
         if isinstance(key, tuple) and key[0] == layer and len(key) - 1 == len(known.chunks):
             return _size_of_block(layer, key, known)
         return self._size_of_piece(layer, key, known)
+
+    def of_keys(self, layer: str, keys: Any) -> Sizes:
+        """Estimate several keys' values."""
+        sizes = [self.of(layer, key) for key in keys]
+        guessed = np.array([each.guess is not None for each in sizes], dtype=bool)
+        why = next((each.guess for each in sizes if each.guess), None)
+        return Sizes(
+            nbytes=np.array([each.nbytes for each in sizes], dtype=np.int64),
+            guessed=guessed if guessed.any() else None,
+            why=why,
+        )
+
+    def of_blocks(self, layer: str, indices: Any) -> Sizes:
+        """Estimate several blocks."""
+        return self.of_keys(layer, [(layer, *each) for each in indices.tolist()])
 
     def _known(self, layer: str) -> _Chunks | str:
         if layer not in self._layers:

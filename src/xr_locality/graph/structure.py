@@ -73,6 +73,7 @@ class LayerTasks:
     values: NDArray[np.bool_] | None
     futures: NDArray[np.bool_] | None
     constants: tuple[int, ...]
+    _index: dict[Key, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -91,6 +92,20 @@ class LayerTasks:
     def only_values(self) -> bool:
         """Whether the layer holds plain values and no tasks."""
         return self.values is not None and bool(self.values.all())
+
+    def number(self, key: Key) -> int | None:
+        """Find the number of a key's task; None if it is not among them."""
+        if self.grid is None:
+            if not self._index:
+                self._index.update(zip(self.keys, range(self.size), strict=True))
+            position = self._index.get(key)
+        else:
+            position = _block_position(key, self.layer.output, self.grid)  # type: ignore[attr-defined]
+        if position is None:
+            return None
+        rank = int(np.searchsorted(self.positions, position))
+        found = rank < len(self.positions) and self.positions[rank] == position
+        return self.start + rank if found else None
 
     def blocks(self, numbers: _Positions) -> NDArray[np.intp]:
         """Return the block indices of some tasks of a Blockwise layer, shape (n, ndim)."""
@@ -130,6 +145,15 @@ class Structure:
     taken_by: NDArray[np.int32]
     outputs: _Positions
     _starts: _Positions = field(repr=False)
+
+    def find(self, key: Key) -> int | None:
+        """Find the number of a key's task; None if it is not needed."""
+        name = view.first_word(key)
+        named = [each for each in self.layers if each.name == name]
+        for layer in (*named, *self.layers):
+            if (number := layer.number(key)) is not None:
+                return number
+        return None
 
     @property
     def n_tasks(self) -> int:
@@ -202,17 +226,7 @@ class _Draft:
         """Find the position of a key; None if it is another layer's."""
         if self.grid is None:
             return self.index().get(key)
-        if not (isinstance(key, tuple) and key and key[0] == self.layer.output):  # type: ignore[attr-defined]
-            return None
-        block = key[1:]
-        if len(block) != len(self.grid):
-            return None
-        position = 0
-        for number, count in zip(block, self.grid, strict=True):
-            if not (isinstance(number, int | np.integer) and 0 <= number < count):
-                return None
-            position = position * count + int(number)
-        return position
+        return _block_position(key, self.layer.output, self.grid)  # type: ignore[attr-defined]
 
     def find_blocks(self, name: str, grid: tuple[int, ...], flat: _Positions) -> _Positions:
         """Find the positions of blocks, given by their places in a grid in C order."""
@@ -441,6 +455,18 @@ class _Builder:
             outputs=numbered,
             _starts=np.array([layer.start for layer in layers], dtype=np.intp),
         )
+
+
+def _block_position(key: Key, output: str, grid: tuple[int, ...]) -> int | None:
+    """Find a block's place in a grid in C order; None for other keys."""
+    if not (isinstance(key, tuple) and len(key) == len(grid) + 1 and key[0] == output):
+        return None
+    position = 0
+    for number, count in zip(key[1:], grid, strict=True):
+        if not (isinstance(number, int | np.integer) and 0 <= number < count):
+            return None
+        position = position * count + int(number)
+    return position
 
 
 def _positions(draft: _Draft, keys: Sequence[Key]) -> _Positions:

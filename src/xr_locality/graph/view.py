@@ -7,6 +7,7 @@ for its tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +114,12 @@ def is_future(value: object) -> bool:
 
 def is_barrier(value: object) -> bool:
     """Whether a task is the barrier of a peer-to-peer shuffle or rechunk."""
-    return any(base.__name__ == "P2PBarrierTask" for base in type(value).__mro__)
+    return is_barrier_type(type(value))
+
+
+def is_barrier_type(kind: type) -> bool:
+    """Whether tasks of a type are barriers, without importing distributed."""
+    return any(base.__name__ == "P2PBarrierTask" for base in kind.__mro__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +359,28 @@ def tasks_of(layer: Layer, keys: Iterable[Key]) -> dict[Key, Any]:
     return {key: layer[key] for key in keys}
 
 
+def restrict_blocks(layer: Blockwise, blocks: Iterable[tuple[int, ...]]) -> Blockwise:
+    """Keep only some blocks of a Blockwise layer, symbolic as it is."""
+    return layer._cull(set(blocks))
+
+
+def in_memory_nbytes(value: object) -> int:
+    """Bytes of an array that the graph itself holds; 0 for tasks, stores and Futures."""
+    held = value.value if isinstance(value, DataNode) else value
+    nbytes = getattr(held, "nbytes", None)
+    # Lazy arrays state the bytes they would have; only values in memory are sent.
+    in_memory = hasattr(held, "__array_interface__")
+    return int(nbytes) if isinstance(nbytes, int) and in_memory else 0
+
+
+def embedded_nbytes(layer: MaterializedLayer) -> int:
+    """Sum the bytes of the arrays that a layer holds."""
+    tasks = layer.mapping.values()
+    if all(issubclass(kind, _NO_VALUES) for kind in set(map(type, tasks))):
+        return 0
+    return sum(map(in_memory_nbytes, tasks))
+
+
 def restrict(layer: Layer, keys: set[Key]) -> Layer:
     """Keep only some keys of a layer, symbolic where it can be.
 
@@ -394,3 +422,18 @@ def count_tasks(graph: HighLevelGraph) -> int | None:
     if all(isinstance(layer, Blockwise | MaterializedLayer) for layer in graph.layers.values()):
         return sum(len(layer) for layer in graph.layers.values())
     return None
+
+
+def is_small(graph: HighLevelGraph, *, most: int) -> bool:
+    """Whether a graph has no more than so many tasks, as far as can be told without making them."""
+    n_tasks = 0
+    for layer in graph.layers.values():
+        if isinstance(layer, Blockwise | MaterializedLayer):
+            n_tasks += len(layer)
+        else:
+            # Overlaps of neighbours, for one: three pieces along each axis, and more at corners.
+            blocks = tuple(getattr(layer, "numblocks", ()) or ())
+            n_tasks += math.prod(blocks) * 3 ** len(blocks) if blocks else most // 10
+        if n_tasks > most:
+            return False
+    return True

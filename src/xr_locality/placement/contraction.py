@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from xr_locality.placement.problem import PlacementProblem, Prices, distinct
 
-__all__ = ["Contracted", "contract"]
+__all__ = ["Contracted", "contract", "merge"]
 
 _Ints = NDArray[np.int64]
 
@@ -95,6 +95,28 @@ def contract(problem: PlacementProblem, prices: Prices) -> Contracted:
     return Contracted(problem=small, entity_of=entity_of)
 
 
+def merge(problem: PlacementProblem, entities: _Ints) -> tuple[PlacementProblem, _Ints]:
+    """Make some tasks parts of places or of each other.
+
+    Parameters
+    ----------
+    problem : PlacementProblem
+        Its pins and units are forgotten.
+    entities : ndarray of int64, shape (n_tasks,)
+        What each task becomes: a place, or a task counted from ``n_places``.
+
+    Returns
+    -------
+    smaller : PlacementProblem
+        Of the tasks that are left, in their order.
+    entity_of : ndarray of int64, shape (n_tasks,)
+        What each task is in it.
+    """
+    bare = replace(problem, pins=np.full(problem.n_tasks, -1, dtype=np.int64), units=None)
+    identity = np.arange(problem.n_tasks, dtype=np.int64) + problem.n_places
+    return _join(bare, identity, np.concatenate([np.arange(problem.n_places), entities]))
+
+
 def _pinned(problem: PlacementProblem) -> tuple[PlacementProblem, _Ints]:
     """Make pinned tasks parts of their places, and units one task."""
     entities = np.arange(problem.n_tasks, dtype=np.int64) + problem.n_places
@@ -102,15 +124,8 @@ def _pinned(problem: PlacementProblem) -> tuple[PlacementProblem, _Ints]:
         for unit in np.unique(problem.units[problem.units >= 0]):
             members = (problem.units == unit).nonzero()[0]
             pins = problem.pins[members]
-            entities[members] = (
-                pins.max() if (pins >= 0).any() else members[0] + problem.n_places
-            )
-    entities = np.where(problem.pins >= 0, problem.pins, entities)
-    bare = replace(
-        problem, pins=np.full(problem.n_tasks, -1, dtype=np.int64), units=None
-    )
-    identity = np.arange(problem.n_tasks, dtype=np.int64) + problem.n_places
-    return _join(bare, identity, np.concatenate([np.arange(problem.n_places), entities]))
+            entities[members] = pins.max() if (pins >= 0).any() else members[0] + problem.n_places
+    return merge(problem, np.where(problem.pins >= 0, problem.pins, entities))
 
 
 def _join(

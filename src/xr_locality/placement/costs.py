@@ -7,16 +7,22 @@ a :class:`CostModel`, so that what is shown is what was kept least.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
 
 from xr_locality.errors import ConfigurationError, RegionError, raise_together
 from xr_locality.placement.links import Link, link
 from xr_locality.placement.prices import GB, Price, list_price, oldest
+from xr_locality.placement.problem import Prices
 from xr_locality.regions.model import Region
 
-__all__ = ["GB", "CostModel", "Link", "Price"]
+__all__ = ["GB", "Cost", "CostModel", "Link", "Price"]
+
+#: Prices ``(source, target, nbytes)``; what it measures is the run's objective.
+Cost: TypeAlias = Callable[[Region, Region, int], float]
 
 _ANY: Final = "*"
 _ARROW: Final = "->"
@@ -114,6 +120,36 @@ class CostModel:
     ) -> Callable[[Region, Region, int], float]:
         """Return the method that prices ``(source, target, nbytes)`` by an objective."""
         return {"usd": self.usd, "bytes": self.nbytes, "seconds": self.seconds}[name]
+
+    def prices(
+        self, name: Literal["usd", "bytes", "seconds"], places: Sequence[Region]
+    ) -> Prices:
+        """Return what a byte costs between places, by an objective, in whole units.
+
+        Parameters
+        ----------
+        name : {"usd", "bytes", "seconds"}
+            Seconds are those of bytes on their way, without round trips.
+        places : sequence of Region
+            Of which one may contain another: nothing crosses between these.
+
+        Returns
+        -------
+        Prices
+            In units of 1e-10 USD per GB, bytes, or 1e-15 seconds per byte.
+        """
+        rate, unit = {
+            "usd": (lambda *pair: self.price(*pair).usd_per_gb / 1e-10, 1e-10 / GB),
+            "bytes": (lambda *pair: 1.0, 1.0),
+            "seconds": (lambda *pair: 1e15 / self.bytes_per_second(*pair), 1e-15),
+        }[name]
+        apart = np.array(
+            [[not (a.contains(b) or b.contains(a)) for b in places] for a in places], dtype=bool
+        ).reshape(len(places), len(places))
+        objective = np.zeros(apart.shape, dtype=np.int64)
+        for row, column in zip(*apart.nonzero(), strict=True):
+            objective[row, column] = round(rate(places[row], places[column]))
+        return Prices(objective=objective, ties=apart.astype(np.int64), unit=unit)
 
     def as_of(self, pairs: Iterable[tuple[Region, Region]]) -> str | None:
         """Return the date of the oldest list price that these pairs are paid by.

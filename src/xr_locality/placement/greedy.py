@@ -1,143 +1,116 @@
-r"""A simple rule: run each task where most of what it takes already is.
+r"""Simple rules, which plans are compared with and searches start from.
 
-In order of the tasks, with :math:`I(v)` what a task takes,
+Forward: each task runs where it is cheapest to bring its inputs to, those that make them
+placed before,
 
 .. math::
 
-    p(v) = \arg\min_{q \in P(v)} \sum_{u \in I(v)} s(u) \, c(p(u), q)
-           + [v \in results] \, s(v) \, c(q, client)
+    p(t) = \arg\min_{r} \sum_{v \in I(t)} s(v) \, c(m(v), r) + [v \in results] \, s \, c(r, client),
 
-over the regions :math:`P(v)` of its inputs. A task whose inputs lie in one region
-runs there. The rule is exact for graphs that only join reductions; it does not
-look ahead, so it may lose to a cut on fan-outs and halos, and it is compared
-with running everything in one region, which it never exceeds.
+which is what a person does by hand, task by task, and what schedulers that know regions
+do. It does not look ahead: it may lose to a cut on joins, fan-outs and halos.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import numpy as np
+from numpy.typing import NDArray
 
-from xr_locality.placement.problem import (
-    Cost,
-    Placement,
-    PlacementProblem,
-    lower_bound,
-    total_cost,
-)
-from xr_locality.regions.model import Region
+from xr_locality.placement.problem import PlacementProblem, Prices
 
-__all__ = ["place_greedily", "place_together"]
+__all__ = ["place_forward", "place_together"]
+
+_Ints = NDArray[np.int64]
 
 
-def place_greedily(problem: PlacementProblem, cost: Cost) -> Placement:
-    """Place each task beside the inputs that are dearest to move.
+def place_together(problem: PlacementProblem, region: int) -> _Ints:
+    """Place every task that is not pinned in one region.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_tasks,)
+    """
+    placed = np.where(problem.pins >= 0, problem.pins, region)
+    if problem.units is not None:
+        for unit in np.unique(problem.units[problem.units >= 0]):
+            members = problem.units == unit
+            pinned = problem.pins[members].max()
+            placed[members] = pinned if pinned >= 0 else region
+    return placed
+
+
+def place_forward(problem: PlacementProblem, prices: Prices) -> _Ints:
+    """Place each task where its inputs are cheapest to bring, in order of the graph.
 
     Parameters
     ----------
     problem : PlacementProblem
-        The tasks.
-    cost : callable
-        Prices ``(source, target, nbytes)``.
+        Without units, which :func:`~xr_locality.placement.contraction.merge` joins.
+    prices : Prices
+        Of a byte from each place to each other.
 
     Returns
     -------
-    Placement
-        Ties go to fewer bytes, then to the region that sorts first.
+    ndarray of int64, shape (n_tasks,)
+        Ties go to fewer bytes, then to the region that comes first.
     """
-    placed = _forward(problem, cost)
-    regions = _backward(problem, placed)
-    return Placement(
-        regions=tuple(regions),
-        cost=total_cost(problem, regions, cost),
-        lower_bound=lower_bound(problem, cost),
-        solver="greedy",
+    n_places, n_regions, n_tasks = problem.n_places, problem.n_regions, problem.n_tasks
+    where = np.concatenate([np.arange(n_places), np.where(problem.pins >= 0, problem.pins, -1)])
+    price = prices.objective.astype(np.float64)
+    ties = prices.ties.astype(np.float64)
+    made = problem.makers[problem.values]
+    inner = problem.takers >= n_places
+    results = ~inner & (made >= n_places)
+    waiting = np.bincount(
+        (problem.takers - n_places)[inner & (made >= n_places)], minlength=n_tasks
     )
+    done = np.zeros(n_tasks, dtype=bool)
+    by_maker = np.argsort(made, kind="stable")
+    starts = np.searchsorted(made[by_maker], np.arange(n_places + n_tasks + 1))
+    by_taker = np.argsort(problem.takers, kind="stable")
+    inputs = np.searchsorted(problem.takers[by_taker], np.arange(n_places + n_tasks + 1))
+    ready = (waiting == 0).nonzero()[0]
+    while True:
+        if not ready.size:
+            left = (~done).nonzero()[0]
+            if not left.size:
+                break
+            # Joined tasks may take from each other: the first of a circle goes first.
+            ready = left[:1]
+        done[ready] = True
+        free = ready[where[n_places + ready] < 0]
+        if free.size:
+            uses, owner = _ranges(inputs, free + n_places, by_taker)
+            values = problem.values[uses]
+            sources = where[problem.makers[values]]
+            known = sources >= 0
+            cost = np.zeros((len(free), n_regions))
+            nbytes = np.zeros((len(free), n_regions))
+            amounts = problem.nbytes[values[known]].astype(np.float64)[:, None]
+            np.add.at(cost, owner[known], amounts * price[sources[known], :n_regions])
+            np.add.at(nbytes, owner[known], amounts * ties[sources[known], :n_regions])
+            outs, owner = _ranges(starts, free + n_places, by_maker)
+            sent = results[outs]
+            targets = problem.takers[outs[sent]]
+            amounts = problem.nbytes[problem.values[outs[sent]]].astype(np.float64)[:, None]
+            np.add.at(cost, owner[sent], amounts * price[:n_regions, targets].T)
+            np.add.at(nbytes, owner[sent], amounts * ties[:n_regions, targets].T)
+            least = np.where(cost <= cost.min(axis=1, keepdims=True), nbytes, np.inf)
+            where[n_places + free] = least.argmin(axis=1)
+        outs, _ = _ranges(starts, ready + n_places, by_maker)
+        takers = problem.takers[outs]
+        takers = takers[takers >= n_places] - n_places
+        np.subtract.at(waiting, takers, 1)
+        ready = np.unique(takers)
+        ready = ready[(waiting[ready] <= 0) & ~done[ready]]
+    return where[n_places:]
 
 
-def place_together(problem: PlacementProblem, region: Region, cost: Cost) -> Placement:
-    """Place every task that is not pinned in one region."""
-    regions = [problem.pins.get(task, region) for task in range(len(problem.nbytes))]
-    for unit in problem.units:
-        pinned = next((problem.pins[task] for task in unit if task in problem.pins), region)
-        for task in unit:
-            regions[task] = pinned
-    return Placement(
-        regions=tuple(regions),
-        cost=total_cost(problem, regions, cost),
-        lower_bound=lower_bound(problem, cost),
-        solver=f"joined in {region}",
-    )
-
-
-def _forward(problem: PlacementProblem, cost: Cost) -> list[Region | None]:
-    """Place tasks in order; those that take nothing located wait for their consumers."""
-    unit_of = {task: unit for unit in problem.units for task in unit}
-    placed: list[Region | None] = [None] * len(problem.nbytes)
-    for task in range(len(placed)):
-        if placed[task] is not None:
-            continue
-        together = unit_of.get(task, (task,))
-        region = _choose(problem, together, placed, cost)
-        for member in together:
-            placed[member] = region
-    return placed
-
-
-def _choose(
-    problem: PlacementProblem,
-    together: Sequence[int],
-    placed: Sequence[Region | None],
-    cost: Cost,
-) -> Region | None:
-    for task in together:
-        if task in problem.pins:
-            return problem.pins[task]
-    taken: dict[Region, int] = defaultdict(int)
-    inputs = {source for task in together for source in problem.inputs[task]} - set(together)
-    for source in sorted(inputs):
-        if (region := placed[source]) is not None:
-            taken[region] += problem.nbytes[source]
-    if not taken:
-        return None
-    result = sum(problem.nbytes[task] for task in together if task in problem.results)
-
-    def price(region: Region) -> tuple[float, int, Region]:
-        moved = [(source, n) for source, n in sorted(taken.items()) if source != region]
-        total = sum(cost(source, region, n) for source, n in moved)
-        if result and region != problem.client:
-            total += cost(region, problem.client, result)
-        return total, sum(n for _, n in moved), region
-
-    return min(sorted(taken), key=price)
-
-
-def _backward(problem: PlacementProblem, placed: Sequence[Region | None]) -> list[Region]:
-    """Place what takes nothing located where most tasks want it."""
-    unit_of = {task: unit for unit in problem.units for task in unit}
-    regions = list(placed)
-    wanted: list[dict[Region, int]] = [defaultdict(int) for _ in regions]
-    for task in reversed(range(len(regions))):
-        if regions[task] is None:
-            together = unit_of.get(task, (task,))
-            chosen = _most_wanted([wanted[member] for member in together], _default(problem))
-            for member in together:
-                regions[member] = chosen
-        region = regions[task]
-        assert region is not None
-        for source in problem.inputs[task]:
-            wanted[source][region] += 1
-    return [region for region in regions if region is not None]
-
-
-def _most_wanted(votes: Sequence[Mapping[Region, int]], default: Region) -> Region:
-    """Find the region with most votes; ties go to the one that sorts first."""
-    counted: dict[Region, int] = defaultdict(int)
-    for each in votes:
-        for region, count in each.items():
-            counted[region] += count
-    return min(counted, key=lambda region: (-counted[region], region)) if counted else default
-
-
-def _default(problem: PlacementProblem) -> Region:
-    return problem.client if problem.client in problem.regions else min(problem.regions)
+def _ranges(
+    starts: _Ints, entities: _Ints, order: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """List what belongs to some entities, and which of them each belongs to."""
+    first, counts = starts[entities], starts[entities + 1] - starts[entities]
+    owner = np.repeat(np.arange(len(entities)), counts)
+    offset = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[np.repeat(first, counts) + offset], owner

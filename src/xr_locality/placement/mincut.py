@@ -94,7 +94,7 @@ def minimum_cut(problem: PlacementProblem, prices: Prices, *, one: int, other: i
     ...     makers=np.array([0, 1]), values=np.array([0, 1]), takers=np.array([2, 2]),
     ...     pins=np.array([-1]),
     ... )
-    >>> cut = minimum_cut(problem, Prices(objective=1 - np.eye(2, dtype=int)), one=0, other=1)
+    >>> cut = minimum_cut(problem, Prices.of(1 - np.eye(2, dtype=int)), one=0, other=1)
     >>> cut.placed, cut.cost, cut.lower_bound
     (array([0]), 3, 3)
     """

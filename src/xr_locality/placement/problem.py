@@ -41,17 +41,20 @@ class Prices:
     ----------
     objective : ndarray of int64, shape (n_places, n_places)
         A byte from row to column; 0 on the diagonal, never negative.
+    ties : ndarray of int64, shape (n_places, n_places)
+        Decides between placements that cost the same: 1 where bytes cross, 0 elsewhere.
     unit : float
         What one of these is, in the unit of the objective.
     """
 
     objective: _Ints
+    ties: _Ints
     unit: float = 1.0
 
-    @property
-    def ties(self) -> _Ints:
-        """Bytes themselves: they decide between placements that cost the same."""
-        return (~np.eye(len(self.objective), dtype=bool)).astype(np.int64)
+    @classmethod
+    def of(cls, objective: _Ints) -> Prices:
+        """Take prices whose ties bytes decide that cross between any two places."""
+        return cls(objective=objective, ties=(~np.eye(len(objective), dtype=bool)).astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

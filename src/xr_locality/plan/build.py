@@ -80,7 +80,6 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
         bundle,
         graph,
         found=found,
-        hosts=hosts,
         circumstances=circumstances,
         decided=decided,
         session=session,

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xr_locality.config import Settings
-from xr_locality.placement.costs import CostModel
-from xr_locality.placement.problem import Cost
+from xr_locality.placement.costs import Cost, CostModel
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
 

@@ -1,23 +1,26 @@
-"""Decide where everything runs: in one region, or split over several."""
+"""Decide where everything runs: in one region, by layers alone, or task by task."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import Bundle
 from xr_locality.graph.sizes import SizeEstimator
-from xr_locality.placement.problem import Cost
+from xr_locality.placement.costs import Cost
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Boundary, Moved, Partition
-from xr_locality.plan.place import Placed, place, signatures
-from xr_locality.plan.reads import Reads
+from xr_locality.plan.place import Placed, RemoteRead, place
+from xr_locality.plan.placement_view import LayerPlacement
+from xr_locality.plan.reads import Reads, SizedTasks
+from xr_locality.plan.results import Results
 from xr_locality.plan.split import split, whole
 from xr_locality.plan.survey import Survey
 from xr_locality.regions.model import LOCAL, Region
@@ -26,8 +29,12 @@ __all__ = ["Decided", "cost_of", "decide"]
 
 logger = logging.getLogger(__name__)
 
+#: Tasks up to which a graph over one region is gone through task by task where its layers
+#: alone do not prove that its region is the best place for it.
+_FEW_TASKS = 100_000
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decided:
     """Where everything runs, before it is priced.
 
@@ -39,10 +46,17 @@ class Decided:
         What crosses between them.
     layers : mapping of str to Region, or to a mapping of key to Region
         The placement.
-    outputs : mapping of key to int
-        Estimated bytes of each result.
+    results : Results
+        Bytes of what is brought to the client.
     reads : Reads
         Stored bytes read of each source.
+    remote : tuple of RemoteRead
+        Sources of which stored bytes are read from another region.
+    lower_bound : float or None
+        No placement costs less, in the objective's unit; None where what is decided is
+        proven to cost least.
+    solver : str
+        What placed the tasks.
     notes : tuple of str
         What was guessed.
     """
@@ -50,8 +64,11 @@ class Decided:
     partitions: tuple[Partition, ...]
     boundaries: tuple[Boundary, ...]
     layers: Mapping[str, Region | Mapping[Key, Region]]
-    outputs: Mapping[Key, int]
+    results: Results
     reads: Reads
+    remote: tuple[RemoteRead, ...]
+    lower_bound: float | None
+    solver: str
     notes: tuple[str, ...]
 
 
@@ -85,68 +102,162 @@ def decide(
     outputs = bundle.keys()
     estimator = SizeEstimator(graph=graph, parts=bundle.parts)
     reads = Reads(graph=graph, outputs=outputs, survey=found, estimator=estimator)
-    regions = _regions_needed(graph, bundle, found, hosts)
+    results = Results(bundle, graph, estimator)
+    decision = _Decision(bundle, graph, found, hosts, circumstances, reads, results)
+    regions = decision.regions_needed()
     if len(regions) <= 1:
-        region = next(iter(regions), LOCAL)
-        return _together(graph, outputs, region, reads)
-    culled = reads.culled = view.cull(graph, outputs)
-    located = _located(found, hosts)
-    order = tuple(layer.name for layer in culled.layers)
-    needed = signatures(culled.dependencies, order, located)
-    regions = frozenset().union(*needed.values())
-    if len(regions) == 1:
-        return _together(graph, outputs, next(iter(regions)), reads)
-    usable = tuple(sorted({*circumstances.usable} & regions | regions))
-    placed = place(
-        culled,
-        found,
-        hosts=hosts,
-        usable=usable,
-        outputs=frozenset(outputs),
-        client=circumstances.client,
-        estimator=estimator,
-        cost=circumstances.objective(),
-        nbytes_cost=circumstances.costs.nbytes,
-    )
-    partitions, boundaries = split(culled, placed, outputs=outputs, estimator=estimator)
-    decided = Decided(
-        partitions=partitions,
-        boundaries=boundaries,
-        layers=_with_values(culled, placed, found, hosts, partitions),
-        outputs=_output_sizes(estimator, graph, outputs),
-        reads=reads,
-        notes=_guesses(placed, boundaries),
-    )
-    return _never_worse(decided, graph, outputs, found, circumstances)
+        region = next(iter(regions), hosts.get(LOCAL, LOCAL))
+        return decision.in_one(region)
+    return decision.task_by_task()
 
 
-def _never_worse(
-    decided: Decided,
-    graph: HighLevelGraph,
-    outputs: list[Key],
-    found: Survey,
-    circumstances: Circumstances,
-) -> Decided:
-    """Run everything in one region where that costs less than what was decided."""
-    if circumstances.settings.remote_read == "never" or found.pins:
-        return decided
-    if any(source.leaves != "always" for source in found.sources):
-        return decided
-    if any(view.is_future(value) for value in _materialised(graph)):
-        return decided
-    cost, client = circumstances.objective(), circumstances.client
-    best, best_cost = decided, cost_of(_moved(decided, client), cost)
-    for region in sorted({*circumstances.usable, *(each.region for each in decided.partitions)}):
-        moved = {
-            (source or LOCAL, region): nbytes
-            for source, nbytes in decided.reads.by_region().items()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decision:
+    bundle: Bundle
+    graph: HighLevelGraph
+    found: Survey
+    hosts: Mapping[Region, Region]
+    circumstances: Circumstances
+    reads: Reads
+    results: Results
+
+    def regions_needed(self) -> frozenset[Region]:
+        """Gather the regions of all layers that the outputs need, before culling by key."""
+        located = {
+            name: {self.hosts[region] for region in each}
+            for name, each in self.found.layers.items()
         }
-        moved[region, client] = moved.get((region, client), 0) + sum(decided.outputs.values())
-        total = cost_of(moved, cost)
-        if total < best_cost:
-            logger.info("Splitting costs %s, all in %s only %s", best_cost, region, total)
-            best, best_cost = _together(graph, outputs, region, decided.reads), total
-    return best
+        for name, pin in self.found.pins.items():
+            located.setdefault(name, set()).add(self.hosts[pin])
+        names = view.ancestors(
+            self.graph, {name for part in self.bundle.parts for name in part.layers}
+        )
+        return frozenset(region for name in names for region in located.get(name, ()))
+
+    def in_one(self, region: Region) -> Decided:
+        """Run everything where all data lie, if layers alone show that this is best.
+
+        Results must leave some region, and what is embedded in the graph must enter one:
+        where both are cheapest, nothing can be saved. If elsewhere is cheaper, tasks decide.
+        """
+        costs, client = self.circumstances.objective(), self.circumstances.client
+        candidates = {region, *self.circumstances.usable}
+        gigabyte = 10**9
+        cheapest = all(
+            price(region) <= min(map(price, candidates))
+            for price in (
+                lambda each: costs(each, client, gigabyte),
+                lambda each: costs(client, each, gigabyte),
+            )
+        )
+        served = all(host == each or each.contains(host) for each, host in self.hosts.items())
+        if cheapest and served:
+            return self.together(region, remote=self._read_from(region))
+        if view.is_small(self.graph, most=_FEW_TASKS):
+            return self.task_by_task()
+        best = self._cheapest_alone(region)
+        least = min(costs(each, client, self.results.total) for each in candidates)
+        return replace(self.together(best, remote=self._read_from(best)), lower_bound=least)
+
+    def _read_from(self, region: Region) -> tuple[RemoteRead, ...]:
+        return tuple(
+            RemoteRead(source=source, target=region, nbytes=nbytes)
+            for source in self.found.sources
+            if source.region is not None
+            and not (source.region.contains(region) or region.contains(source.region))
+            and (nbytes := self.reads.nbytes(source))
+        )
+
+    def _cheapest_alone(self, region: Region) -> Region:
+        """Find the one region in which everything costs least, without going to tasks."""
+        if self.circumstances.settings.remote_read == "never" or self.found.pins:
+            return region
+        if any(source.leaves != "always" for source in self.found.sources):
+            return region
+        cost, client = self.circumstances.objective(), self.circumstances.client
+
+        def total(each: Region) -> float:
+            moved = {(each, client): self.results.total}
+            for read in self._read_from(each):
+                pair = read.source.region or LOCAL, each
+                moved[pair] = moved.get(pair, 0) + read.nbytes
+            return cost_of(moved, cost)
+
+        # Asking stores costs: only regions from which results alone would be cheaper.
+        limit = total(region)
+        rivals = [
+            each
+            for each in sorted({*self.circumstances.usable})
+            if cost_of({(each, client): self.results.total}, cost) < limit
+        ]
+        return min([region, *rivals], key=total)
+
+    def task_by_task(self) -> Decided:
+        """Place each task, all together if that is best."""
+        circumstances, reads = self.circumstances, self.reads
+        placed = place(
+            reads,
+            hosts=self.hosts,
+            usable=circumstances.usable,
+            client=circumstances.client,
+            prices=partial(circumstances.costs.prices, circumstances.settings.objective),
+            remote_read=circumstances.settings.remote_read == "allowed",
+        )
+        solution = placed.solution
+        bound = solution.lower_bound * placed.unit
+        used = np.unique(placed.where[placed.where >= 0])
+        if len(used) <= 1:
+            region = placed.places[int(used[0])] if used.size else LOCAL
+            together = self.together(region, remote=placed.remote)
+            return replace(together, lower_bound=bound, solver=solution.solver)
+        partitions, boundaries = split(
+            self.graph, reads.structure, placed, outputs=reads.outputs, nbytes=reads.sizes.nbytes
+        )
+        return Decided(
+            partitions=partitions,
+            boundaries=boundaries,
+            layers=dict(self._layers(placed, partitions)),
+            results=self.results,
+            reads=reads,
+            remote=placed.remote,
+            lower_bound=bound,
+            solver=solution.solver,
+            notes=_guesses(placed, reads, reads.sizes),
+        )
+
+    def _layers(
+        self, placed: Placed, partitions: tuple[Partition, ...]
+    ) -> Iterator[tuple[str, Region | Mapping[Key, Region]]]:
+        """Say of each layer where it runs; plain values are beside their data or their users."""
+        for layer in self.reads.structure.layers:
+            where = placed.where[layer.start : layer.stop]
+            tasks = where[where >= 0]
+            values = (where < 0).any()
+            beside: Region | None = None
+            if values:
+                regions = self.found.layers.get(layer.name)
+                using = [each.region for each in partitions if layer.name in each.graph.layers]
+                beside = self.hosts[min(regions)] if regions else min(using)
+            if not tasks.size and beside is not None:
+                yield layer.name, beside
+            elif not values and (tasks == tasks[0]).all():
+                yield layer.name, placed.places[int(tasks[0])]
+            else:
+                yield layer.name, LayerPlacement(layer, placed.places, where, beside)
+
+    def together(self, region: Region, *, remote: tuple[RemoteRead, ...]) -> Decided:
+        """Run everything in one region, layers untouched."""
+        return Decided(
+            partitions=(whole(self.graph, self.reads.outputs, region),),
+            boundaries=(),
+            layers=dict.fromkeys(self.graph.layers, region),
+            results=self.results,
+            reads=self.reads,
+            remote=remote,
+            lower_bound=None,
+            solver="layers alone",
+            notes=(),
+        )
 
 
 def cost_of(moved: Moved, cost: Cost) -> float:
@@ -158,102 +269,16 @@ def cost_of(moved: Moved, cost: Cost) -> float:
     )
 
 
-def _moved(decided: Decided, client: Region) -> Moved:
-    """Sum the boundary values and results of a split by pairs of regions."""
-    moved: dict[tuple[Region, Region], int] = {}
-    crossing = [
-        (boundary.source, target, boundary.nbytes)
-        for boundary in decided.boundaries
-        for target in boundary.targets
-    ]
-    crossing += [
-        (partition.region, client, decided.outputs[key])
-        for partition in decided.partitions
-        for key in partition.outputs
-    ]
-    for source, target, nbytes in crossing:
-        moved[source, target] = moved.get((source, target), 0) + nbytes
-    return moved
-
-
-def _output_sizes(
-    estimator: SizeEstimator, graph: HighLevelGraph, outputs: list[Key]
-) -> dict[Key, int]:
-    sizes: dict[Key, int] = {}
-    for key in outputs:
-        name = str(key[0] if isinstance(key, tuple) else key)
-        if name not in graph.layers:
-            name = next(each for each, layer in graph.layers.items() if key in layer)
-        sizes[key] = estimator.of(name, key).nbytes
-    return sizes
-
-
-def _together(graph: HighLevelGraph, outputs: list[Key], region: Region, reads: Reads) -> Decided:
-    return Decided(
-        partitions=(whole(graph, outputs, region),),
-        boundaries=(),
-        layers=dict.fromkeys(graph.layers, region),
-        outputs=_output_sizes(reads.estimator, graph, outputs),
-        reads=reads,
-        notes=(),
-    )
-
-
-def _located(found: Survey, hosts: Mapping[Region, Region]) -> dict[str, set[Region]]:
-    located = {name: {hosts[region] for region in each} for name, each in found.layers.items()}
-    for name, pin in found.pins.items():
-        located.setdefault(name, set()).add(hosts[pin])
-    return located
-
-
-def _regions_needed(
-    graph: HighLevelGraph, bundle: Bundle, found: Survey, hosts: Mapping[Region, Region]
-) -> frozenset[Region]:
-    """Gather the regions of all layers that the outputs need, before culling by key."""
-    located = _located(found, hosts)
-    names = {name for part in bundle.parts for name in view.ancestors(graph, part.layers)}
-    return frozenset(region for name in names for region in located.get(name, ()))
-
-
-def _with_values(
-    culled: view.CulledGraph,
-    placed: Placed,
-    found: Survey,
-    hosts: Mapping[Region, Region],
-    partitions: tuple[Partition, ...],
-) -> dict[str, Region | Mapping[Key, Region]]:
-    """Complete the placement with plain values: beside their data, or where they are used."""
-    layers = dict(placed.layers)
-    for layer in culled.layers:
-        tasks = layers.get(layer.name, {})
-        if isinstance(tasks, Region):
-            continue
-        values = layer.dependencies.keys() - tasks.keys()
-        if not values:
-            continue
-        regions = found.layers.get(layer.name)
-        using = [part.region for part in partitions if layer.name in part.graph.layers]
-        region = hosts[min(regions)] if regions else min(using)
-        layers[layer.name] = {**dict.fromkeys(values, region), **tasks} if tasks else region
-    return layers
-
-
-def _materialised(graph: HighLevelGraph) -> list[Any]:
-    return [
-        value
-        for layer in graph.layers.values()
-        if not view.is_symbolic(layer)
-        for value in layer.values()
-    ]
-
-
-def _guesses(placed: Placed, boundaries: tuple[Boundary, ...]) -> tuple[str, ...]:
+def _guesses(placed: Placed, reads: Reads, sizes: SizedTasks) -> tuple[str, ...]:
     """Say which sizes of boundary values were guessed, once for each reason."""
+    structure, where = reads.structure, placed.where
+    sources = where[structure.made_by]
+    crosses = (sources >= 0) & (sources != where[structure.taken_by])
+    guessed = np.unique(structure.made_by[crosses & sizes.guessed[structure.made_by]])
     reasons: dict[str, int] = {}
-    for boundary in boundaries:
-        size = placed.sizes.get(boundary.key)
-        if size is not None and size.guess is not None:
-            reasons[size.guess] = reasons.get(size.guess, 0) + 1
+    for layer, numbers in structure.by_layer(guessed.astype(np.intp)):
+        why = sizes.why[layer.name]
+        reasons[why] = reasons.get(why, 0) + len(numbers)
     return tuple(
         f"the size of {count} boundary value{'s' * (count != 1)}: {reason}"
         for reason, count in reasons.items()

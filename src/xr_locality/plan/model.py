@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
@@ -13,8 +13,10 @@ from dask.typing import Key
 from xr_locality.config import Budget
 from xr_locality.graph.collections import Bundle
 from xr_locality.placement.costs import CostModel
+from xr_locality.plan.placement_view import PlacementView
 from xr_locality.plan.reads import Reads
 from xr_locality.plan.survey import Source
+from xr_locality.plan.transfers import Transfer, Transfers, Why
 from xr_locality.plan.words import headline
 from xr_locality.regions.model import Region
 
@@ -27,10 +29,7 @@ __all__ = [
     "Plan",
     "Transfer",
     "Why",
-    "sum_moved",
 ]
-
-Why: TypeAlias = Literal["boundary", "remote-read", "result", "upload"]
 
 #: Bytes by pair of regions, source first.
 Moved: TypeAlias = Mapping[tuple[Region, Region], int]
@@ -59,39 +58,6 @@ class Boundary:
     source: Region
     targets: tuple[Region, ...]
     nbytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """One crossing: from where to where, what, how many bytes, and why.
-
-    Attributes
-    ----------
-    source, target : Region
-        The regions that the bytes leave and enter.
-    key : key or str
-        A task's key; the URL of a source for a remote read.
-    nbytes : int
-        Estimated bytes.
-    why : {"boundary", "remote-read", "result", "upload"}
-        A value between partitions, stored bytes read from another region, a
-        result on its way to the client, an array embedded in the graph.
-    """
-
-    source: Region
-    target: Region
-    key: Key
-    nbytes: int
-    why: Why
-
-
-def sum_moved(transfers: Iterable[Transfer]) -> Moved:
-    """Sum the bytes of transfers by pair of regions, sorted."""
-    moved: dict[tuple[Region, Region], int] = {}
-    for transfer in transfers:
-        pair = (transfer.source, transfer.target)
-        moved[pair] = moved.get(pair, 0) + transfer.nbytes
-    return dict(sorted(moved.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,54 +120,6 @@ class Partition:
     upload_nbytes: int
 
 
-class PlacementView(Mapping[Key, Region]):
-    """Maps each key of the unoptimised graph to its region, without listing the keys.
-
-    Parameters
-    ----------
-    graph : HighLevelGraph
-        The graph placed.
-    layers : mapping of str to Region, or to a mapping of key to Region
-        The region of each layer, or of each key where a layer mixes regions.
-    """
-
-    def __init__(
-        self, graph: HighLevelGraph, layers: Mapping[str, Region | Mapping[Key, Region]]
-    ) -> None:
-        self._graph = graph
-        self._layers = layers
-
-    def __getitem__(self, key: Key) -> Region:
-        name = key[0] if isinstance(key, tuple) and key else key
-        placed = self._layers.get(name) if isinstance(name, str) else None
-        if placed is not None and (found := self._look_up(placed, str(name), key)) is not None:
-            return found
-        for name, placed in self._layers.items():
-            if (found := self._look_up(placed, name, key)) is not None:
-                return found
-        raise KeyError(key)
-
-    def _look_up(
-        self, placed: Region | Mapping[Key, Region], layer: str, key: Key
-    ) -> Region | None:
-        if not isinstance(placed, Region):
-            return placed.get(key)
-        return placed if key in self._graph.layers[layer] else None
-
-    def __iter__(self) -> Iterator[Key]:
-        for name, placed in self._layers.items():
-            yield from self._graph.layers[name] if isinstance(placed, Region) else placed
-
-    def __len__(self) -> int:
-        return sum(
-            len(self._graph.layers[name]) if isinstance(placed, Region) else len(placed)
-            for name, placed in self._layers.items()
-        )
-
-    def __repr__(self) -> str:
-        return f"<PlacementView of {len(self._layers)} layers>"
-
-
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Plan:
     """What will run where, which bytes cross between regions, and what they cost.
@@ -217,8 +135,8 @@ class Plan:
         What is read, and from which region.
     placement : mapping of key to Region
         Over the keys of the unoptimised graph.
-    transfers : tuple of Transfer
-        Everything that crosses between regions.
+    transfers : sequence of Transfer
+        Everything that crosses between regions; made when it is gone through.
     usd, seconds : float
         Cost of the transfers; seconds take the pairs of regions one after another.
     objective : {"usd", "bytes", "seconds"}
@@ -228,6 +146,8 @@ class Plan:
     gap : float
         How far the cost may be above the optimum, as a share of the cost; 0.0 is
         proven optimal.
+    solver : str
+        What placed the tasks.
     unknowns : tuple of str
         What was guessed, why, and how to say better.
     client : Region
@@ -255,12 +175,13 @@ class Plan:
     regions: tuple[Region, ...]
     sources: tuple[Source, ...]
     placement: Mapping[Key, Region]
-    transfers: tuple[Transfer, ...]
+    transfers: Transfers
     usd: float
     seconds: float
     objective: str
     lower_bound: float
     gap: float
+    solver: str
     unknowns: tuple[str, ...]
     client: Region
     prices_as_of: str
@@ -276,7 +197,7 @@ class Plan:
     @cached_property
     def moved(self) -> Moved:
         """Bytes that cross, by pair of regions, source first."""
-        return sum_moved(self.transfers)
+        return self.transfers.moved()
 
     @cached_property
     def baselines(self) -> Mapping[str, Baseline]:

@@ -1,295 +1,204 @@
-"""Place a culled graph: whole layers where one region holds all they need, else keys."""
+"""Place the tasks of a graph: state the problem, solve it, say what is read from afar."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from dask.blockwise import Blockwise
-from dask.highlevelgraph import MaterializedLayer
-from dask.typing import Key
+import numpy as np
+from numpy.typing import NDArray
 
-from xr_locality.graph import view
-from xr_locality.graph.sizes import Size, SizeEstimator
-from xr_locality.graph.view import CulledGraph, CulledLayer
-from xr_locality.placement.problem import Cost, Placement, PlacementProblem
-from xr_locality.placement.solve import solve
-from xr_locality.plan.survey import Survey
+from xr_locality.placement.problem import Prices
+from xr_locality.placement.solve import Placement, solve
+from xr_locality.plan.reads import Reads
+from xr_locality.plan.state import Stated, state
+from xr_locality.plan.survey import Source
 from xr_locality.regions.model import Region
 
-__all__ = ["Placed", "place", "signatures"]
+__all__ = ["Placed", "RemoteRead", "place"]
+
+logger = logging.getLogger(__name__)
+
+_Ints = NDArray[np.int64]
+
+#: Prices a byte between places.
+PricesOf: TypeAlias = Callable[[Sequence[Region]], Prices]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """Where the tasks of a culled graph run.
+class RemoteRead:
+    """A source of which tasks in another region read stored bytes.
 
     Attributes
     ----------
-    layers : mapping of str to Region, or to a mapping of key to Region
-        The region of each layer, or of each key where a layer mixes regions.
-    values : frozenset of key
-        Keys that hold plain values; each partition that uses one gets it.
-    solution : Placement
-        Of the keys that could not be placed by layers.
-    sizes : mapping of key to Size
-        Estimates of the values that were weighed.
+    source : Source
+        What is read.
+    target : Region
+        Where the tasks run.
+    nbytes : int
+        Stored bytes that they read, estimated.
     """
 
-    layers: Mapping[str, Region | Mapping[Key, Region]]
-    values: frozenset[Key]
-    solution: Placement
-    sizes: Mapping[Key, Size]
+    source: Source
+    target: Region
+    nbytes: int
 
 
-def signatures(
-    names: Mapping[str, frozenset[str]], order: tuple[str, ...], located: Mapping[str, set[Region]]
-) -> dict[str, frozenset[Region]]:
-    """Gather the regions that each layer's ancestors, itself included, lie in.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """Where the tasks of a graph run.
 
-    Parameters
+    Attributes
     ----------
-    names : mapping of str to frozenset of str
-        For each layer, those it depends on.
-    order : tuple of str
-        Layers, each after those it depends on.
-    located : mapping of str to set of Region
-        Regions of what a layer itself holds.
-
-    Returns
-    -------
-    dict of str to frozenset of Region
-        Empty for layers that depend on nothing located.
+    places : tuple of Region
+        What places mean; regions where tasks may run come first.
+    where : ndarray of int64, shape (n_tasks,)
+        Place of each task of the structure; -1 for plain values, which run nowhere.
+    solution : Placement
+        Of the placement problem.
+    unit : float
+        What one of its costs is, in the unit of the objective.
+    remote : tuple of RemoteRead
+        Sources of which stored bytes are read from another region.
     """
-    gathered: dict[str, frozenset[Region]] = {}
-    for name in order:
-        regions = set(located.get(name, ()))
-        for dependency in names[name]:
-            regions |= gathered.get(dependency, frozenset())
-        gathered[name] = frozenset(regions)
-    return gathered
+
+    places: tuple[Region, ...]
+    where: _Ints
+    solution: Placement
+    unit: float
+    remote: tuple[RemoteRead, ...]
 
 
 def place(
-    graph: CulledGraph,
-    survey: Survey,
+    reads: Reads,
     *,
     hosts: Mapping[Region, Region],
-    usable: tuple[Region, ...],
-    outputs: frozenset[Key],
+    usable: Iterable[Region],
     client: Region,
-    estimator: SizeEstimator,
-    cost: Cost,
-    nbytes_cost: Cost,
+    prices: PricesOf,
+    remote_read: bool,
 ) -> Placed:
-    """Decide where each task of a graph over several regions runs.
+    """Decide where each task of a graph runs.
+
+    Stores are asked for their stored bytes only if that may change something: first, all
+    are taken to be compressed as well as arrays ever are. A placement that is best even so,
+    and reads nothing from afar, is best whatever they hold.
 
     Parameters
     ----------
-    graph : CulledGraph
-        What the outputs need.
-    survey : Survey
-        Where the data lie.
+    reads : Reads
+        The graph's tasks, their sizes, and what they read.
     hosts : mapping of Region to Region
         The region that serves the data of each region.
-    usable : tuple of Region
+    usable : iterable of Region
         Where tasks may run.
-    outputs : frozenset of key
-        Results.
     client : Region
         Where results go.
-    estimator : SizeEstimator
-        Sizes of values.
-    cost, nbytes_cost : callable
-        Price ``(source, target, nbytes)`` by the objective, and by bytes alone.
+    prices : callable
+        Prices a byte between places.
+    remote_read : bool
+        Whether another region's workers may read a source's stored bytes.
 
     Returns
     -------
     Placed
+
+    Raises
+    ------
+    PlacementError
+        If pins contradict each other.
     """
-    placer = _Placer(graph, survey, hosts, outputs, estimator)
-    placer.divide()
-    problem, order = placer.problem(usable, client)
-    solution = solve(problem, cost=cost, nbytes_cost=nbytes_cost)
-    placed = dict(zip(order, solution.regions, strict=True))
-    layers: dict[str, Region | Mapping[Key, Region]] = dict(placer.whole)
-    for culled in placer.mixed:
-        layers[culled.name] = {key: placed[key] for key in culled.dependencies if key in placed}
+    homes = {hosts[region] for region in hosts}
+    regions = _worth_trying(sorted({*usable, *homes}), homes, (*hosts, client), prices)
+    stated = state(
+        reads,
+        hosts=hosts,
+        regions=regions,
+        client=client,
+        remote_read=remote_read,
+        listed=False,
+    )
+    solution, priced = _solve(stated, prices)
+    remote = _remote_reads(stated, solution)
+    if remote:
+        logger.info("Asking %d stores for what they hold, since reading from afar may pay", len(remote))
+        stated = state(
+            reads,
+            hosts=hosts,
+            regions=regions,
+            client=client,
+            remote_read=remote_read,
+            listed=True,
+        )
+        solution, priced = _solve(stated, prices)
+        remote = _remote_reads(stated, solution)
+    where = np.full(reads.structure.n_tasks, -1, dtype=np.int64)
+    where[stated.tasks] = solution.placed
     return Placed(
-        layers=layers,
-        values=frozenset(placer.values),
+        places=stated.problem.places,
+        where=where,
         solution=solution,
-        sizes={key: placer.sizes[key] for key in order},
+        unit=priced.unit,
+        remote=remote,
     )
 
 
-@dataclass(slots=True)
-class _Placer:
-    graph: CulledGraph
-    survey: Survey
-    hosts: Mapping[Region, Region]
-    outputs: frozenset[Key]
-    estimator: SizeEstimator
-    #: Layers placed as wholes.
-    whole: dict[str, Region] = field(default_factory=dict)
-    #: Layers whose keys are placed one by one.
-    mixed: list[CulledLayer] = field(default_factory=list)
-    values: set[Key] = field(default_factory=set)
-    #: Region beside which a value that holds a store must be read.
-    stores: dict[Key, Region] = field(default_factory=dict)
-    layer_of: dict[Key, str] = field(default_factory=dict)
-    sizes: dict[Key, Size] = field(default_factory=dict)
+def _solve(stated: Stated, prices: PricesOf) -> tuple[Placement, Prices]:
+    priced = prices(stated.problem.places)
+    return solve(stated.problem, priced), priced
 
-    def divide(self) -> None:
-        """Tell layers that can be placed as wholes from those that mix regions."""
-        located = {
-            name: {self.hosts[region] for region in regions}
-            for name, regions in self.survey.layers.items()
-        }
-        for name, pin in self.survey.pins.items():
-            located[name] = located.get(name, set()) | {self.hosts[pin]}
-        order = tuple(culled.name for culled in self.graph.layers)
-        signature = signatures(self.graph.dependencies, order, located)
-        wanted = self._wanted_by(signature)
-        for culled in self.graph.layers:
-            for key in culled.dependencies:
-                self.layer_of[key] = culled.name
-            if self._holds_values(culled):
+
+def _worth_trying(
+    usable: Sequence[Region],
+    homes: set[Region],
+    places: Iterable[Region],
+    prices: PricesOf,
+) -> tuple[Region, ...]:
+    """Leave out regions that another is never worse than, whatever runs there.
+
+    A region where nothing lies is one of these if bytes from every place cost as little
+    to some home, and bytes from that home to every place.
+    """
+    every = list(dict.fromkeys([*usable, *places]))
+    priced = prices(every)
+    fixed = [every.index(place) for place in dict.fromkeys([*homes, *places])]
+    kept = [region for region in usable if region in homes]
+    for region in usable:
+        if region in homes:
+            continue
+        here = every.index(region)
+        others = [place for place in fixed if place != here]
+        if here in fixed or not any(
+            all(
+                (matrix[others, home] <= matrix[others, here]).all()
+                and (matrix[home, others] <= matrix[here, others]).all()
+                for matrix in (priced.objective, priced.ties)
+            )
+            for home in (every.index(each) for each in sorted(homes))
+        ):
+            kept.append(region)
+    return tuple(sorted(kept))
+
+
+def _remote_reads(stated: Stated, solution: Placement) -> tuple[RemoteRead, ...]:
+    """List the sources of which stored bytes cross, by the regions that read them."""
+    problem = stated.problem
+    found: dict[tuple[int, Region], RemoteRead] = {}
+    where = np.concatenate([np.arange(problem.n_places), solution.placed])
+    for reading, values in zip(stated.readings, stated.read_values, strict=True):
+        readers = where[problem.n_places + stated.node_of[reading.tasks]]
+        for place in np.unique(readers).tolist():
+            region = problem.places[place]
+            if region.contains(reading.region) or reading.region.contains(region):
                 continue
-            regions = signature[culled.name] or wanted.get(culled.name, frozenset())
-            if len(regions) == 1 and culled.name not in self.survey.pins:
-                self.whole[culled.name] = next(iter(regions))
-            else:
-                self.mixed.append(culled)
-
-    def _wanted_by(
-        self, signature: Mapping[str, frozenset[Region]]
-    ) -> dict[str, frozenset[Region]]:
-        """Gather the regions of the layers that take a layer which lies nowhere itself."""
-        wanted: dict[str, frozenset[Region]] = {}
-        for culled in reversed(self.graph.layers):
-            regions = signature[culled.name] or wanted.get(culled.name, frozenset())
-            for dependency in self.graph.dependencies[culled.name]:
-                if not signature[dependency]:
-                    wanted[dependency] = wanted.get(dependency, frozenset()) | regions
-        return wanted
-
-    def _holds_values(self, culled: CulledLayer) -> bool:
-        """Note a layer's plain values; whether it holds nothing else.
-
-        Futures are tasks: they stay where they are.
-        """
-        if not isinstance(culled.layer, MaterializedLayer):
-            return False
-        tasks = culled.layer.mapping
-        values = {
-            key
-            for key in culled.dependencies
-            if view.is_value(tasks[key]) and not view.is_future(tasks[key])
-        }
-        self.values |= values
-        regions = self.survey.layers.get(culled.name, frozenset())
-        for key in values:
-            if (region := self._located(culled.name, key, regions)) is not None:
-                self.stores[key] = region
-        return len(values) == len(culled.dependencies)
-
-    def _located(self, layer: str, key: Key, regions: frozenset[Region]) -> Region | None:
-        keyed = self.survey.keys.get(layer)
-        if keyed is not None:
-            return self.hosts[keyed[key]] if key in keyed else None
-        return self.hosts[min(regions)] if regions else None
-
-    def problem(
-        self, usable: tuple[Region, ...], client: Region
-    ) -> tuple[PlacementProblem, list[Key]]:
-        """State the mixed layers' keys, and what they take, as numbers."""
-        order: list[Key] = []
-        position: dict[Key, int] = {}
-        inputs: list[tuple[int, ...]] = []
-        pins: dict[int, Region] = {}
-        barriers: list[Key] = []
-
-        def add(key: Key, layer: str, takes: tuple[int, ...]) -> None:
-            position[key] = len(order)
-            order.append(key)
-            inputs.append(takes)
-            self.sizes[key] = self.estimator.of(layer, key)
-
-        for culled in self.mixed:
-            for key in _in_order(culled):
-                if key in self.values:
-                    continue
-                takes = sorted(
-                    (d for d in culled.dependencies[key] if d not in self.values), key=repr
+            nbytes = int(problem.nbytes[values[readers == place]].sum())
+            for source in reading.sources:
+                before = found.get((id(source), region))
+                found[id(source), region] = RemoteRead(
+                    source=source,
+                    target=region,
+                    nbytes=nbytes // len(reading.sources) + (before.nbytes if before else 0),
                 )
-                for dependency in takes:
-                    if dependency not in position and dependency in self.layer_of:
-                        layer = self.layer_of[dependency]
-                        add(dependency, layer, ())
-                        if layer in self.whole:
-                            pins[position[dependency]] = self.whole[layer]
-                add(key, culled.name, tuple(position[d] for d in takes if d in position))
-                if (region := self._pin(culled, key)) is not None:
-                    pins[position[key]] = region
-                # Culling has made the tasks of all layers but Blockwise ones already.
-                if not isinstance(culled.layer, Blockwise) and view.is_barrier(culled.layer[key]):
-                    barriers.append(key)
-        mixed = {culled.name for culled in self.mixed}
-        problem = PlacementProblem(
-            regions=usable,
-            nbytes=[self.sizes[key].nbytes for key in order],
-            inputs=inputs,
-            pins=pins,
-            units=_units(barriers, position, inputs),
-            results=frozenset(
-                position[key]
-                for key in order
-                if key in self.outputs and self.layer_of[key] in mixed
-            ),
-            client=client,
-        )
-        return problem, order
-
-    def _pin(self, culled: CulledLayer, key: Key) -> Region | None:
-        if culled.name in self.survey.pins:
-            return self.hosts[self.survey.pins[culled.name]]
-        for dependency in sorted(culled.dependencies[key], key=repr):
-            if dependency in self.stores:
-                return self.stores[dependency]
-        regions = self.survey.layers.get(culled.name, frozenset())
-        return self._located(culled.name, key, regions) if regions else None
-
-
-def _in_order(culled: CulledLayer) -> list[Key]:
-    """Order a layer's keys so that each comes after those of the layer that it takes."""
-    own = culled.dependencies
-    if not any(dependency in own for takes in own.values() for dependency in takes):
-        return sorted(own, key=repr)
-    order: list[Key] = []
-    placed: set[Key] = set()
-    for root in sorted(own, key=repr):
-        stack = [root]
-        while stack:
-            key = stack[-1]
-            missing = [d for d in own[key] if d in own and d not in placed]
-            if key in placed:
-                stack.pop()
-            elif missing:
-                stack.extend(sorted(missing, key=repr))
-            else:
-                placed.add(key)
-                order.append(stack.pop())
-    return order
-
-
-def _units(
-    barriers: list[Key], position: Mapping[Key, int], inputs: list[tuple[int, ...]]
-) -> list[tuple[int, ...]]:
-    """Group each peer-to-peer barrier with the tasks before and after it."""
-    units: list[tuple[int, ...]] = []
-    for key in barriers:
-        barrier = position[key]
-        after = [task for task, takes in enumerate(inputs) if barrier in takes]
-        units.append(tuple(sorted({barrier, *inputs[barrier], *after})))
-    return units
+    return tuple(found.values())

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from dask.highlevelgraph import HighLevelGraph
 
 from xr_locality.graph.collections import Bundle
+from xr_locality.placement.prices import GB
 from xr_locality.plan.baselines import baselines
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.decide import Decided, cost_of
-from xr_locality.plan.model import PlacementView, Plan, Transfer, sum_moved
+from xr_locality.plan.model import Boundary, Plan
+from xr_locality.plan.placement_view import PlacementView
 from xr_locality.plan.survey import Survey
+from xr_locality.plan.transfers import Crossings, Transfers
 from xr_locality.regions.model import LOCAL, Region
 
 __all__ = ["price"]
@@ -24,7 +27,6 @@ def price(
     graph: HighLevelGraph,
     *,
     found: Survey,
-    hosts: Mapping[Region, Region],
     circumstances: Circumstances,
     decided: Decided,
     session: Any,
@@ -39,8 +41,6 @@ def price(
         Its merged graph.
     found : Survey
         Where the data lie.
-    hosts : mapping of Region to Region
-        The region that serves the data of each region.
     circumstances : Circumstances
         Policy, endpoints, prices.
     decided : Decided
@@ -53,14 +53,19 @@ def price(
     Plan
     """
     costs, client = circumstances.costs, circumstances.client
-    transfers = (
-        *_boundaries(decided),
-        *_remote_reads(found, hosts, decided),
-        *_with_the_client(decided, client),
+    transfers = Transfers(
+        (*_boundaries(decided), *_remote_reads(decided), *_with_the_client(decided, client))
     )
-    moved = sum_moved(transfers)
-    cost = cost_of(moved, circumstances.objective())
-    bound = min(cost, _bound(decided, circumstances))
+    moved = transfers.moved()
+    cost = sum(
+        nbytes * _per_byte(circumstances, source, target)
+        for (source, target), nbytes in moved.items()
+        if source != target
+    )
+    bound = cost if decided.lower_bound is None else min(cost, decided.lower_bound)
+    # Sums of floats: what differs by less is the same.
+    if cost - bound <= _ROUNDING * cost:
+        bound = cost
     return Plan(
         regions=tuple(partition.region for partition in decided.partitions),
         sources=found.sources,
@@ -71,6 +76,7 @@ def price(
         objective=circumstances.settings.objective,
         lower_bound=bound,
         gap=(cost - bound) / cost if cost else 0.0,
+        solver=decided.solver,
         unknowns=(
             *_doubts(found, circumstances),
             *decided.notes,
@@ -88,7 +94,7 @@ def price(
             baselines,
             decided.reads,
             usable=circumstances.usable or (LOCAL,),
-            results=sum(decided.outputs.values()),
+            results=decided.results.total,
             client=client,
             costs=costs,
         ),
@@ -96,74 +102,80 @@ def price(
     )
 
 
-def _boundaries(decided: Decided) -> list[Transfer]:
-    return [
-        Transfer(
-            source=boundary.source,
+#: Share of a cost within which sums of the same prices differ.
+_ROUNDING = 1e-7
+
+
+def _per_byte(circumstances: Circumstances, source: Region, target: Region) -> float:
+    """Price one byte by the objective; seconds without round trips, as placement counts them."""
+    costs = circumstances.costs
+    return {
+        "usd": lambda: costs.usd(source, target, GB) / GB,
+        "bytes": lambda: costs.nbytes(source, target, 1),
+        "seconds": lambda: 1 / costs.bytes_per_second(source, target),
+    }[circumstances.settings.objective]()
+
+
+def _boundaries(decided: Decided) -> Iterator[Crossings]:
+    grouped: dict[tuple[Region, Region], list[Boundary]] = {}
+    for boundary in decided.boundaries:
+        for target in boundary.targets:
+            grouped.setdefault((boundary.source, target), []).append(boundary)
+    for (source, target), boundaries in grouped.items():
+        sizes = [boundary.nbytes for boundary in boundaries]
+        yield Crossings(
+            source=source,
             target=target,
-            key=boundary.key,
-            nbytes=boundary.nbytes,
             why="boundary",
+            keys=[boundary.key for boundary in boundaries],
+            nbytes=sum(sizes),
+            sizes=partial(_same, sizes),
         )
-        for boundary in decided.boundaries
-        for target in boundary.targets
-    ]
 
 
-def _remote_reads(
-    found: Survey, hosts: Mapping[Region, Region], decided: Decided
-) -> list[Transfer]:
+def _same(sizes: Sequence[int]) -> Sequence[int]:
+    return sizes
+
+
+def _remote_reads(decided: Decided) -> Iterator[Crossings]:
     """List the sources that are read from another region than they lie in."""
-    alone = decided.partitions[0].region if len(decided.partitions) == 1 else None
-    readers = [(each, alone or hosts[each.region or LOCAL]) for each in found.sources]
-    return [
-        Transfer(
-            source=source.region,
-            target=reader,
-            key=source.url,
-            nbytes=decided.reads.nbytes(source),
+    for read in decided.remote:
+        yield Crossings(
+            source=read.source.region or LOCAL,
+            target=read.target,
             why="remote-read",
+            keys=(read.source.url,),
+            nbytes=read.nbytes,
+            sizes=partial(_same, (read.nbytes,)),
         )
-        for source, reader in readers
-        if source.region is not None and source.region != reader and decided.reads.nbytes(source)
-    ]
 
 
-def _with_the_client(decided: Decided, client: Region) -> list[Transfer]:
+def _with_the_client(decided: Decided, client: Region) -> Iterator[Crossings]:
     """List what goes to the client, and what it sends along with the graph."""
-    transfers: list[Transfer] = []
+    results = decided.results
+    alone = len(decided.partitions) == 1
     for partition in decided.partitions:
         if partition.region == client:
             continue
         if partition.upload_nbytes:
-            transfers.append(
-                Transfer(
-                    source=client,
-                    target=partition.region,
-                    key="arrays embedded in the graph",
-                    nbytes=partition.upload_nbytes,
-                    why="upload",
-                )
+            yield Crossings(
+                source=client,
+                target=partition.region,
+                why="upload",
+                keys=("arrays embedded in the graph",),
+                nbytes=partition.upload_nbytes,
+                sizes=partial(_same, (partition.upload_nbytes,)),
             )
-        transfers += [
-            Transfer(
+        if partition.outputs:
+            sizes = partial(results.nbytes_of, partition.outputs)
+            yield Crossings(
                 source=partition.region,
                 target=client,
-                key=key,
-                nbytes=decided.outputs[key],
                 why="result",
+                keys=partition.outputs,
+                nbytes=results.total if alone else sum(sizes()),
+                sizes=sizes,
             )
-            for key in partition.outputs
-        ]
-    return transfers
-
-
-def _bound(decided: Decided, circumstances: Circumstances) -> float:
-    """Bound the cost from below: all results leave the cheapest region there is."""
-    cost, client = circumstances.objective(), circumstances.client
-    nbytes = sum(decided.outputs.values())
-    regions = {*circumstances.usable, *(each.region for each in decided.partitions)}
-    return min(cost_of({(region, client): nbytes}, cost) for region in regions)
 
 
 def _doubts(found: Survey, circumstances: Circumstances) -> tuple[str, ...]:

@@ -1,21 +1,49 @@
-"""How many stored bytes of each source a graph reads."""
+"""How many stored bytes of each source a graph reads, and which tasks read them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
+from numpy.typing import NDArray
 
 from xr_locality.graph import view
 from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.structure import LayerTasks, Structure, structure_of
 from xr_locality.plan.survey import Source, Survey
-from xr_locality.regions.model import Region
+from xr_locality.regions.model import LOCAL, Region
 
-__all__ = ["Reads"]
+__all__ = ["Reading", "Reads"]
+
+#: What stored arrays are compressed by at most, as far as plans look: a source that would
+#: not be read from afar even if it were stored this small is not listed.
+MOST_COMPRESSED = 100
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reading:
+    """The tasks that read some sources of one region.
+
+    Attributes
+    ----------
+    region : Region
+        Where the sources lie.
+    sources : tuple of Source
+        Those that one layer holds; almost always one.
+    tasks : ndarray of int, shape (n_tasks,)
+        Numbers of the tasks, in their structure.
+    """
+
+    region: Region
+    sources: tuple[Source, ...]
+    tasks: NDArray[np.intp]
+
+
+@dataclass(eq=False)
 class Reads:
     """Estimates the stored bytes that a graph reads of each source, on demand.
 
@@ -32,25 +60,41 @@ class Reads:
     survey : Survey
         What the layers hold.
     estimator : SizeEstimator
-        Sizes of what reading tasks make.
-    culled : view.CulledGraph, optional
-        The graph culled to the outputs, if it has been made already.
+        Sizes of what tasks make.
     """
 
     graph: HighLevelGraph
     outputs: list[Key]
     survey: Survey
     estimator: SizeEstimator
-    culled: view.CulledGraph | None = None
     #: Sources whose stored bytes are only a guess, and why.
     guesses: dict[str, str] = field(default_factory=dict)
     _nbytes: dict[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The tasks that the results need."""
+        return structure_of(self.graph, self.outputs)
+
+    @cached_property
+    def sizes(self) -> SizedTasks:
+        """Bytes of each task's value."""
+        return size_tasks(self.structure, self.estimator)
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """Which tasks read which sources."""
+        return tuple(_readings(self.structure, self.survey))
 
     def nbytes(self, source: Source) -> int:
         """Estimate the stored bytes that the graph reads of one source."""
         # By identity: two services may have a store of the same URL.
         if id(source) not in self._nbytes:
-            self._nbytes[id(source)] = self._estimate(source)
+            self._nbytes[id(source)] = sum(
+                int(self.of_tasks(reading)[:].sum()) // len(reading.sources)
+                for reading in self.readings
+                if any(each is source for each in reading.sources)
+            )
         return self._nbytes[id(source)]
 
     def by_region(self) -> dict[Region | None, int]:
@@ -60,51 +104,155 @@ class Reads:
             total[source.region] = total.get(source.region, 0) + self.nbytes(source)
         return total
 
-    def written(self) -> dict[Region, int]:
-        """Sum the bytes that tasks write to stores, as values, by the stores' regions."""
-        total: dict[Region, int] = {}
-        culled = self._cull()
-        makers = {key: layer.name for layer in culled.layers for key in layer.dependencies}
-        for layer in culled.layers:
-            if view.writes(layer.layer):
-                region = self.survey.pins[layer.name]
-                chunks = {key for takes in layer.dependencies.values() for key in takes}
-                total[region] = total.get(region, 0) + sum(
-                    self.estimator.of(makers[key], key).nbytes for key in chunks
-                )
-        return total
+    def of_tasks(
+        self, reading: Reading, *, listed: bool = True
+    ) -> NDArray[np.int64]:
+        """Estimate the stored bytes that each of some tasks reads.
 
-    def _cull(self) -> view.CulledGraph:
-        if self.culled is None:
-            self.culled = view.cull(self.graph, self.outputs)
-        return self.culled
+        Parameters
+        ----------
+        reading : Reading
+            The tasks.
+        listed : bool
+            Whether to ask the stores. If not, this is the least that they may hold.
 
-    def _estimate(self, source: Source) -> int:
-        in_memory, read = source.array_nbytes, self._read(source)
-        if not read:
-            # Layers that the results need may hold it, and none of their keys read it.
-            return 0
-        stored = source.nbytes
+        Returns
+        -------
+        ndarray of int64, shape (n_tasks,)
+            At least 1.
+        """
+        in_memory = self.sizes.nbytes[reading.tasks].astype(np.float64)
+        shares = [self._share(source, in_memory, listed=listed) for source in reading.sources]
+        stored = np.mean([in_memory * share for share in shares], axis=0)
+        return np.maximum(np.rint(stored), 1).astype(np.int64)
+
+    def _share(self, source: Source, in_memory: NDArray[np.float64], *, listed: bool) -> float:
+        """Bytes stored of a source for each byte that its tasks make of it."""
+        if not listed:
+            return 1 / MOST_COMPRESSED
+        stored, whole = source.nbytes, source.array_nbytes
         if stored is None:
             self.guesses[source.url] = (
                 f"the stored bytes of {source.url}: taken as the size in memory"
             )
-            return read
-        if not in_memory:
-            return stored
-        return round(stored * min(1.0, read / in_memory))
+            return 1.0
+        made = float(in_memory.sum())
+        # Nothing is read twice, so what is made is no more than the whole; of a source of
+        # which no size in memory is known, all is read.
+        return stored / max(whole or 0, made, 1.0) if whole else stored / max(made, 1.0)
 
-    def _read(self, source: Source) -> int:
-        """Sum the sizes in memory of the blocks that reading tasks make."""
-        culled = self._cull()
-        # Stores that are nodes of their own are read by the layers that take them.
-        nodes = {
-            layer.name for layer in culled.layers if layer.name in source.layers and layer.values()
-        }
-        return sum(
-            self.estimator.of(layer.name, key).nbytes
-            for layer in culled.layers
-            if layer.name not in nodes
-            if layer.name in source.layers or culled.dependencies[layer.name] & nodes
-            for key in layer.dependencies
-        )
+    def written(self) -> dict[Region, int]:
+        """Sum the bytes that tasks write to stores, as values, by the stores' regions."""
+        total: dict[Region, int] = {}
+        structure = self.structure
+        for layer in structure.layers:
+            if view.writes(layer.layer):
+                region = self.survey.pins[layer.name]
+                writing = (structure.taken_by >= layer.start) & (structure.taken_by < layer.stop)
+                chunks = np.unique(structure.made_by[writing])
+                nbytes = int(self.sizes.nbytes[chunks].sum())
+                total[region] = total.get(region, 0) + nbytes
+        return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SizedTasks:
+    """Bytes of each task's value.
+
+    Attributes
+    ----------
+    nbytes : ndarray of int64, shape (n_tasks,)
+        Of a task's value; of an array that the graph holds; 0 for stores.
+    guessed : ndarray of bool, shape (n_tasks,)
+        Which are no more than a guess.
+    why : mapping of str to str
+        Why, by the names of layers.
+    """
+
+    nbytes: NDArray[np.int64]
+    guessed: NDArray[np.bool_]
+    why: dict[str, str]
+
+
+def size_tasks(structure: Structure, estimator: SizeEstimator) -> SizedTasks:
+    """Estimate the bytes of all tasks' values, layer by layer."""
+    nbytes = np.zeros(structure.n_tasks, dtype=np.int64)
+    guessed = np.zeros(structure.n_tasks, dtype=bool)
+    why: dict[str, str] = {}
+    for layer in structure.layers:
+        numbers = np.arange(layer.start, layer.stop)
+        if layer.values is not None:
+            held = numbers[layer.values]
+            nbytes[held] = [
+                view.in_memory_nbytes(layer.layer[key]) for key in layer.keys_of(held)
+            ]
+            numbers = numbers[~layer.values]
+        if not numbers.size:
+            continue
+        if layer.grid is not None:
+            sizes = estimator.of_blocks(layer.name, layer.blocks(numbers))
+        else:
+            sizes = estimator.of_keys(layer.name, layer.keys_of(numbers))
+        nbytes[numbers] = sizes.nbytes
+        if sizes.guessed is not None:
+            guessed[numbers] = sizes.guessed
+            why[layer.name] = sizes.why or "unknown"
+    return SizedTasks(nbytes=nbytes, guessed=guessed, why=why)
+
+
+def _readings(structure: Structure, survey: Survey) -> Iterator[Reading]:
+    order = np.argsort(structure.made_by, kind="stable")
+    starts = np.searchsorted(structure.made_by[order], np.arange(structure.n_tasks + 1))
+    for layer in structure.layers:
+        for region, numbers in _located(layer, survey):
+            sources = tuple(
+                source
+                for source in survey.sources
+                if layer.name in source.layers and (source.region or LOCAL) == region
+            )
+            if not sources:
+                continue
+            tasks = _readers(structure, layer, numbers, order, starts)
+            if tasks.size:
+                yield Reading(region=region, sources=sources, tasks=tasks)
+
+
+def _located(
+    layer: LayerTasks, survey: Survey
+) -> Iterator[tuple[Region, NDArray[np.intp]]]:
+    """Tell by region which of a layer's tasks and values hold a store."""
+    regions = survey.layers.get(layer.name, frozenset())
+    numbers = np.arange(layer.start, layer.stop)
+    keyed = survey.keys.get(layer.name)
+    if keyed is None:
+        for region in sorted(regions):
+            yield region, numbers
+        return
+    where = [keyed.get(key) for key in layer.keys_of(numbers)]
+    for region in sorted(regions):
+        yield region, numbers[np.array([each == region for each in where], dtype=bool)]
+
+
+def _readers(
+    structure: Structure,
+    layer: LayerTasks,
+    numbers: NDArray[np.intp],
+    order: NDArray[np.intp],
+    starts: NDArray[np.intp],
+) -> NDArray[np.intp]:
+    """Find the tasks that read: those that hold a store, or take a value that is one."""
+    if layer.values is None and layer.futures is None:
+        return numbers
+    local = numbers - layer.start
+    values = np.zeros(len(layer), dtype=bool) if layer.values is None else layer.values
+    idle = values if layer.futures is None else values | layer.futures
+    held = numbers[values[local]]
+    found = [numbers[~idle[local]]]
+    found += [structure.taken_by[order[starts[each] : starts[each + 1]]] for each in held]
+    constants = set(held.tolist())
+    found += [
+        np.arange(taker.start, taker.stop)
+        for taker in structure.layers
+        if constants.intersection(taker.constants)
+    ]
+    return np.unique(np.concatenate(found)).astype(np.intp)

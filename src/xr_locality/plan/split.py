@@ -7,16 +7,17 @@ hand.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
+from numpy.typing import NDArray
 
 from xr_locality.graph import view
-from xr_locality.graph.sizes import SizeEstimator
-from xr_locality.graph.view import CulledGraph, CulledLayer
+from xr_locality.graph.structure import LayerTasks, Structure
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.plan.place import Placed
 from xr_locality.regions.model import Region
@@ -26,10 +27,11 @@ __all__ = ["split", "whole"]
 
 def whole(graph: HighLevelGraph, outputs: Collection[Key], region: Region) -> Partition:
     """Make the one partition of a graph that runs in one region, layers untouched."""
-    uploads = 0
-    for layer in graph.layers.values():
-        if isinstance(layer, MaterializedLayer):
-            uploads += sum(_embedded_nbytes(value) for value in layer.mapping.values())
+    uploads = sum(
+        view.embedded_nbytes(layer)
+        for layer in graph.layers.values()
+        if isinstance(layer, MaterializedLayer)
+    )
     return Partition(
         region=region,
         graph=graph,
@@ -45,20 +47,27 @@ def whole(graph: HighLevelGraph, outputs: Collection[Key], region: Region) -> Pa
 
 
 def split(
-    graph: CulledGraph, placed: Placed, *, outputs: Collection[Key], estimator: SizeEstimator
+    graph: HighLevelGraph,
+    structure: Structure,
+    placed: Placed,
+    *,
+    outputs: Sequence[Key],
+    nbytes: NDArray[np.int64],
 ) -> tuple[tuple[Partition, ...], tuple[Boundary, ...]]:
     """Split a placed graph into partitions, and list the values that cross.
 
     Parameters
     ----------
-    graph : CulledGraph
-        What the outputs need.
+    graph : HighLevelGraph
+        Not optimised.
+    structure : Structure
+        Its tasks that the outputs need.
     placed : Placed
         Where each task runs.
-    outputs : collection of key
-        Results.
-    estimator : SizeEstimator
-        Sizes of boundary values.
+    outputs : sequence of key
+        Results, in the order of ``structure.outputs``.
+    nbytes : ndarray of int64, shape (n_tasks,)
+        Bytes of each task's value.
 
     Returns
     -------
@@ -67,137 +76,122 @@ def split(
     boundaries : tuple of Boundary
         Each value once, with all regions that need it.
     """
-    splitter = _Splitter(graph, placed, tuple(outputs))
-    crossing = splitter.crossing()
-    boundaries = tuple(
-        Boundary(
-            key=key,
-            layer=splitter.layer_of[key].name,
-            source=source,
-            targets=tuple(sorted(targets)),
-            nbytes=estimator.of(splitter.layer_of[key].name, key).nbytes,
-        )
-        for (key, source), targets in sorted(crossing.items(), key=lambda item: repr(item[0]))
-    )
-    partitions = tuple(splitter.partition(region, boundaries) for region in splitter.regions)
+    splitter = _Splitter(graph, structure, placed, tuple(outputs), nbytes)
+    boundaries = splitter.boundaries()
+    partitions = tuple(splitter.partition(place) for place in splitter.order)
     return partitions, boundaries
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Splitter:
-    graph: CulledGraph
+    graph: HighLevelGraph
+    structure: Structure
     placed: Placed
     outputs: tuple[Key, ...]
-    layer_of: dict[Key, CulledLayer] = field(default_factory=dict)
-    #: The partitions' regions, in order.
-    regions: list[Region] = field(default_factory=list)
+    nbytes: NDArray[np.int64]
+    #: Places that run tasks, in the order of their regions.
+    order: list[int] = field(init=False)
+    #: The values that cross, by the numbers of the tasks that make them.
+    crossing: dict[int, Boundary] = field(init=False)
 
     def __post_init__(self) -> None:
-        for culled in self.graph.layers:
-            for key in culled.dependencies:
-                self.layer_of[key] = culled
-        self.regions += sorted(
-            {each for culled in self.graph.layers for each in self.regions_of(culled)}
+        places, where = self.placed.places, self.placed.where
+        used = np.unique(where[where >= 0]).tolist()
+        self.order = sorted(used, key=places.__getitem__)
+
+    def boundaries(self) -> tuple[Boundary, ...]:
+        structure, places, where = self.structure, self.placed.places, self.placed.where
+        sources, targets = where[structure.made_by], where[structure.taken_by]
+        crosses = (sources >= 0) & (sources != targets)
+        pairs = np.unique(
+            structure.made_by[crosses].astype(np.int64) * len(places) + targets[crosses]
         )
+        needed: dict[int, list[Region]] = {}
+        for number, target in zip(
+            (pairs // len(places)).tolist(), (pairs % len(places)).tolist(), strict=True
+        ):
+            needed.setdefault(number, []).append(places[target])
+        numbers = np.array(list(needed), dtype=np.intp)
+        self.crossing = {}
+        for layer, some in structure.by_layer(numbers):
+            for number, key in zip(some.tolist(), layer.keys_of(some), strict=True):
+                self.crossing[number] = Boundary(
+                    key=key,
+                    layer=layer.name,
+                    source=places[where[number]],
+                    targets=tuple(sorted(needed[number])),
+                    nbytes=int(self.nbytes[number]),
+                )
+        return tuple(self.crossing.values())
 
-    def regions_of(self, culled: CulledLayer) -> set[Region]:
-        where = self.placed.layers.get(culled.name)
-        if where is None:
-            return set()
-        return {where} if isinstance(where, Region) else set(where.values())
-
-    def region_of(self, key: Key) -> Region | None:
-        """Where a key's task runs; None for plain values, which run nowhere."""
-        if key in self.placed.values:
-            return None
-        where = self.placed.layers[self.layer_of[key].name]
-        return where if isinstance(where, Region) else where[key]
-
-    def crossing(self) -> dict[tuple[Key, Region], set[Region]]:
-        """Find the keys that one region makes and others need."""
-        crossing: dict[tuple[Key, Region], set[Region]] = defaultdict(set)
-        for culled in self.graph.layers:
-            where = self.placed.layers.get(culled.name)
-            if where is None or self._alone(culled, where):
-                continue
-            for key, takes in culled.dependencies.items():
-                if key in self.placed.values:
-                    continue
-                region = where if isinstance(where, Region) else where[key]
-                for dependency in takes:
-                    source = self.region_of(dependency)
-                    if source is not None and source != region:
-                        crossing[dependency, source].add(region)
-        return crossing
-
-    def _alone(self, culled: CulledLayer, where: Region | Mapping[Key, Region]) -> bool:
-        """Whether a layer and all it depends on lie in one region, so that nothing crosses."""
-        return isinstance(where, Region) and all(
-            self.placed.layers.get(name, where) == where
-            for name in self.graph.dependencies[culled.name]
-        )
-
-    def partition(self, region: Region, boundaries: Iterable[Boundary]) -> Partition:
-        fetches = tuple(boundary for boundary in boundaries if region in boundary.targets)
-        sends = tuple(boundary.key for boundary in boundaries if boundary.source == region)
-        fetched: dict[str, set[Key]] = defaultdict(set)
-        for boundary in fetches:
-            fetched[self.layer_of[boundary.key].name].add(boundary.key)
+    def partition(self, place: int) -> Partition:
+        region, where = self.placed.places[place], self.placed.where
+        fetches = [each for each in self.crossing.values() if region in each.targets]
+        fetched = {boundary.layer for boundary in fetches}
+        first = place == self.order[0]
+        taken = self._values_taken(place)
         layers: dict[str, Layer] = {}
-        n_tasks, uploads, fixed, taken = 0, 0, set[Key](), set[Key]()
-        for culled in self.graph.layers:
-            keys = self._keys_in(culled, region)
-            if not keys:
-                continue
-            n_tasks += len(keys)
-            layer = culled.layer if len(keys) == len(culled.dependencies) else None
-            if layer is None:
-                layer = view.restrict(culled.layer, keys)
-            if fetched.get(culled.name) and view.is_symbolic(layer):
-                # The engine adds fetches to this layer, which must therefore list its tasks.
-                layer = MaterializedLayer(dict(layer), annotations=layer.annotations)
-            layers[culled.name] = layer
-            if isinstance(layer, MaterializedLayer):
-                fixed |= {key for key, value in layer.mapping.items() if view.is_future(value)}
-            for key in keys:
-                taken |= culled.dependencies[key] & self.placed.values
-        # Results that are plain values come from the first partition.
-        taken |= self.placed.values & {*self.outputs} if region == self.regions[0] else set()
-        for culled in self.graph.layers:
-            if used := culled.dependencies.keys() & taken:
-                held = view.restrict(culled.layer, set(used))
-                if culled.name in layers:
-                    held = MaterializedLayer({**layers[culled.name], **held}, held.annotations)
-                layers[culled.name] = held
-                uploads += sum(_embedded_nbytes(culled.layer[key]) for key in used)
-        dependencies = {name: self.graph.dependencies[name] & layers.keys() for name in layers}
+        n_tasks = uploads = 0
+        fixed: set[Key] = set()
+        for layer in self.structure.layers:
+            here = where[layer.start : layer.stop] == place
+            n_here = int(here.sum())
+            if n_here:
+                n_tasks += n_here
+                kept = self._part(layer, here)
+                if layer.name in fetched and view.is_symbolic(kept):
+                    # The engine adds fetches to this layer, which must therefore list its tasks.
+                    kept = MaterializedLayer(dict(kept), annotations=kept.annotations)
+                layers[layer.name] = kept
+                if layer.futures is not None:
+                    numbers = layer.start + (here & layer.futures).nonzero()[0]
+                    fixed.update(layer.keys_of(numbers))
+            if layer.values is not None and (used := taken[layer.start : layer.stop]).any():
+                numbers = layer.start + used.nonzero()[0]
+                uploads += int(self.nbytes[numbers].sum())
+                held = {key: layer.layer[key] for key in layer.keys_of(numbers)}
+                before = layers.get(layer.name, {})
+                layers[layer.name] = MaterializedLayer({**before, **held}, layer.layer.annotations)
+        needs = self.structure.dependencies
         return Partition(
             region=region,
-            graph=HighLevelGraph(layers, {name: set(each) for name, each in dependencies.items()}),
-            outputs=tuple(
-                key for key in self.outputs if (self.region_of(key) or self.regions[0]) == region
+            graph=HighLevelGraph(
+                layers, {name: set(needs[name] & layers.keys()) for name in layers}
             ),
-            sends=sends,
-            fetches=fetches,
-            needs={name: self.graph.dependencies[name] for name in layers},
+            outputs=tuple(self._outputs_in(place, first=first)),
+            sends=tuple(each.key for each in self.crossing.values() if each.source == region),
+            fetches=tuple(fetches),
+            needs={name: needs[name] for name in layers},
             fixed=frozenset(fixed),
             n_tasks=n_tasks,
             n_layers=len(layers),
             upload_nbytes=uploads,
         )
 
-    def _keys_in(self, culled: CulledLayer, region: Region) -> set[Key]:
-        where = self.placed.layers.get(culled.name)
-        if where is None:
-            return set()
-        if isinstance(where, Region):
-            return culled.dependencies.keys() - self.placed.values if where == region else set()
-        return {key for key, each in where.items() if each == region}
+    def _part(self, layer: LayerTasks, here: NDArray[np.bool_]) -> Layer:
+        """Keep a layer's tasks of one region; as it is, and symbolic, if they are all."""
+        if layer.whole and here.all():
+            return self.graph.layers[layer.name]
+        numbers = layer.start + here.nonzero()[0]
+        if isinstance(layer.layer, Blockwise):
+            return view.restrict_blocks(layer.layer, map(tuple, layer.blocks(numbers).tolist()))
+        tasks = {key: layer.layer[key] for key in layer.keys_of(numbers)}
+        return MaterializedLayer(tasks, annotations=layer.layer.annotations)
 
+    def _values_taken(self, place: int) -> NDArray[np.bool_]:
+        """Tell which plain values the tasks in a region take; results come from the first."""
+        structure, where = self.structure, self.placed.where
+        taken = np.zeros(structure.n_tasks, dtype=bool)
+        here = where[structure.taken_by] == place
+        taken[structure.made_by[here]] = True
+        for layer in structure.layers:
+            if layer.constants and (where[layer.start : layer.stop] == place).any():
+                taken[list(layer.constants)] = True
+        if place == self.order[0]:
+            taken[structure.outputs] = True
+        return taken & (where < 0)
 
-def _embedded_nbytes(value: object) -> int:
-    """Bytes of an array that the graph itself holds; 0 for tasks, stores and Futures."""
-    nbytes = getattr(getattr(value, "value", value), "nbytes", None)
-    # Lazy arrays state the bytes they would have; only values in memory are sent.
-    in_memory = hasattr(getattr(value, "value", value), "__array_interface__")
-    return int(nbytes) if isinstance(nbytes, int) and in_memory else 0
+    def _outputs_in(self, place: int, *, first: bool) -> list[Key]:
+        where = self.placed.where[self.structure.outputs]
+        mine = (where == place) | (first & (where < 0))
+        return [key for key, here in zip(self.outputs, mine.tolist(), strict=True) if here]

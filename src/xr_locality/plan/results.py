@@ -1,0 +1,90 @@
+"""Bytes of what a plan brings to the client, without listing it unless somebody asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+
+from xr_locality.graph import view
+from xr_locality.graph.collections import Bundle, Part
+from xr_locality.graph.sizes import SizeEstimator
+
+__all__ = ["Results"]
+
+
+@dataclass(eq=False)
+class Results:
+    """Estimates the bytes of a bundle's results.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What is computed.
+    graph : HighLevelGraph
+        Its merged graph.
+    estimator : SizeEstimator
+        Sizes of values.
+    """
+
+    bundle: Bundle
+    graph: HighLevelGraph
+    estimator: SizeEstimator
+
+    @cached_property
+    def total(self) -> int:
+        """Bytes of all results; of arrays of known chunks, none is looked at."""
+        seen: set[str] = set()
+        total = 0
+        for part in self.bundle.parts:
+            name = getattr(part.collection, "name", None)
+            if isinstance(name, str) and name in seen:
+                continue
+            known = _known_nbytes(part)
+            if known is None:
+                total += sum(self.nbytes_of(part.flat_keys()))
+            else:
+                total += known
+            if isinstance(name, str):
+                seen.add(name)
+        return total
+
+    def nbytes_of(self, keys: Sequence[Key]) -> list[int]:
+        """Estimate the bytes of some results."""
+        return [
+            size
+            for name, some in self._by_layer(keys)
+            for size in self.estimator.of_keys(name, some).nbytes.tolist()
+        ]
+
+    def _by_layer(self, keys: Sequence[Key]) -> Iterator[tuple[str, list[Key]]]:
+        """Group neighbours of one layer."""
+        name, some = "", list[Key]()
+        for key in keys:
+            home = self._layer_of(key)
+            if home != name and some:
+                yield name, some
+                some = []
+            name = home
+            some.append(key)
+        if some:
+            yield name, some
+
+    def _layer_of(self, key: Key) -> str:
+        name = view.first_word(key)
+        if isinstance(name, str) and name in self.graph.layers:
+            return name
+        return next(each for each, layer in self.graph.layers.items() if key in layer)
+
+
+def _known_nbytes(part: Part) -> int | None:
+    """Bytes of an array of known shape and numbers; None of anything else."""
+    shape, dtype = getattr(part.collection, "shape", None), getattr(part.collection, "dtype", None)
+    if not isinstance(shape, tuple) or dtype is None or getattr(dtype, "hasobject", True):
+        return None
+    n_values = math.prod(shape)
+    return None if math.isnan(n_values) else int(n_values) * int(dtype.itemsize)
