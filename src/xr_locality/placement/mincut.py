@@ -66,7 +66,7 @@ def minimum_cut(problem: PlacementProblem, prices: Prices, *, one: int, other: i
     """Place tasks in two regions at the least total cost.
 
     Exact. Of placements that cost the same by the objective, one that moves the fewest
-    bytes is taken.
+    bytes is taken, and of these the one that has most tasks in the first region.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def minimum_cut(problem: PlacementProblem, prices: Prices, *, one: int, other: i
     """
     network = _Network.of(problem, one, other)
     flow, rounding = network.solve(prices.objective)
-    in_one = flow.source_side
+    in_one = ~flow.sink_side
     if not (flow.source_side | flow.sink_side).all():
         in_one = network.decide_ties(flow, prices.ties)
     placed = np.where(in_one[network.first_task :][: problem.n_tasks], one, other)
@@ -290,7 +290,7 @@ class _Network:
             source=_SOURCE,
             sink=_SINK,
         )
-        return found.source_side[group]
+        return ~found.sink_side[group]
 
 
 def _without_detours(

@@ -52,9 +52,9 @@ class Decided:
         Stored bytes read of each source.
     remote : tuple of RemoteRead
         Sources of which stored bytes are read from another region.
-    lower_bound : float or None
-        No placement costs less, in the objective's unit; None where what is decided is
-        proven to cost least.
+    slack : float
+        By how much this may cost more than the best, at most, in the objective's unit; 0
+        where it is proven to cost least.
     solver : str
         What placed the tasks.
     notes : tuple of str
@@ -67,7 +67,7 @@ class Decided:
     results: Results
     reads: Reads
     remote: tuple[RemoteRead, ...]
-    lower_bound: float | None
+    slack: float
     solver: str
     notes: tuple[str, ...]
 
@@ -150,14 +150,19 @@ class _Decision:
                 lambda each: costs(client, each, gigabyte),
             )
         )
-        served = all(host == each or each.contains(host) for each, host in self.hosts.items())
-        if cheapest and served:
+        if cheapest:
             return self.together(region, remote=self._read_from(region))
         if view.is_small(self.graph, most=_FEW_TASKS):
             return self.task_by_task()
         best = self._cheapest_alone(region)
-        least = min(costs(each, client, self.results.total) for each in candidates)
-        return replace(self.together(best, remote=self._read_from(best)), lower_bound=least)
+        together = self.together(best, remote=self._read_from(best))
+        # Results leave some region at least, and stored bytes may stay where they are.
+        sent = [costs(each, client, self.results.total) for each in (best, *candidates)]
+        read = [
+            costs(each.source.region or LOCAL, each.target, each.nbytes)
+            for each in together.remote
+        ]
+        return replace(together, slack=sent[0] - min(sent) + sum(read))
 
     def _read_from(self, region: Region) -> tuple[RemoteRead, ...]:
         return tuple(
@@ -173,6 +178,8 @@ class _Decision:
         if self.circumstances.settings.remote_read == "never" or self.found.pins:
             return region
         if any(source.leaves != "always" for source in self.found.sources):
+            return region
+        if not all(each.contains(host) or host.contains(each) for each, host in self.hosts.items()):
             return region
         cost, client = self.circumstances.objective(), self.circumstances.client
 
@@ -204,12 +211,12 @@ class _Decision:
             remote_read=circumstances.settings.remote_read == "allowed",
         )
         solution = placed.solution
-        bound = solution.lower_bound * placed.unit
+        slack = (solution.cost - solution.lower_bound) * placed.unit
         used = np.unique(placed.where[placed.where >= 0])
         if len(used) <= 1:
             region = placed.places[int(used[0])] if used.size else LOCAL
             together = self.together(region, remote=placed.remote)
-            return replace(together, lower_bound=bound, solver=solution.solver)
+            return replace(together, slack=slack, solver=solution.solver)
         partitions, boundaries = split(
             self.graph, reads.structure, placed, outputs=reads.outputs, nbytes=reads.sizes.nbytes
         )
@@ -220,7 +227,7 @@ class _Decision:
             results=self.results,
             reads=reads,
             remote=placed.remote,
-            lower_bound=bound,
+            slack=slack,
             solver=solution.solver,
             notes=_guesses(placed, reads, reads.sizes),
         )
@@ -254,7 +261,7 @@ class _Decision:
             results=self.results,
             reads=self.reads,
             remote=remote,
-            lower_bound=None,
+            slack=0.0,
             solver="layers alone",
             notes=(),
         )

@@ -62,10 +62,7 @@ def price(
         for (source, target), nbytes in moved.items()
         if source != target
     )
-    bound = cost if decided.lower_bound is None else min(cost, decided.lower_bound)
-    # Sums of floats: what differs by less is the same.
-    if cost - bound <= _ROUNDING * cost:
-        bound = cost
+    bound = max(0.0, cost - decided.slack)
     return Plan(
         regions=tuple(partition.region for partition in decided.partitions),
         sources=found.sources,
@@ -100,10 +97,6 @@ def price(
         ),
         session=session,
     )
-
-
-#: Share of a cost within which sums of the same prices differ.
-_ROUNDING = 1e-7
 
 
 def _per_byte(circumstances: Circumstances, source: Region, target: Region) -> float:

@@ -208,6 +208,11 @@ class _Pins:
         self.reads = reads
         self.structure = reads.structure
         self.at = {region: places.index(host) for region, host in hosts.items()}
+        self.unserved = {
+            region
+            for region, host in hosts.items()
+            if not (region.contains(host) or host.contains(region))
+        }
         self.pins = np.full(self.structure.n_tasks, -1, dtype=np.int64)
 
     def find(self, *, remote_read: bool) -> _Ints:
@@ -224,8 +229,10 @@ class _Pins:
                     self._pin(np.array([number]), self.at[keyed.get(key, region)])
         for numbers, place in self._staying():
             self._pin(numbers, place)
-        for reading in self.reads.readings if not remote_read else ():
-            self._pin(reading.tasks, self.at[reading.region])
+        for reading in self.reads.readings:
+            # Where no endpoint serves the data, policy has said who reads them.
+            if not remote_read or reading.region in self.unserved:
+                self._pin(reading.tasks, self.at[reading.region])
         return self.pins
 
     def _pin(self, numbers: NDArray[np.intp], place: int) -> None:

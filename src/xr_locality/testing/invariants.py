@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 from dask.blockwise import Blockwise
 from dask.core import get_dependencies
 from dask.highlevelgraph import MaterializedLayer
@@ -12,6 +13,7 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 
 from xr_locality.graph import view
+from xr_locality.graph.structure import structure_of
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
@@ -33,7 +35,7 @@ def check_plan(plan: Plan, *, chain: Chain | None = None) -> None:
         Any.
     chain : Chain, optional
         Knows where stores lie; by default tags and files of this machine. Stores
-        travel only to the region that reads them.
+        travel only to the regions that the plan says read them.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def check_plan(plan: Plan, *, chain: Chain | None = None) -> None:
     if len(plan.partitions) > 1:
         for partition in plan.partitions:
             _check_closed(partition, _needed(plan))
-            _check_stores(partition, chain or Chain())
+            _check_stores(plan, partition, chain or Chain())
 
 
 def _check_partitions(plan: Plan) -> None:
@@ -107,6 +109,10 @@ def _check_sums(plan: Plan) -> None:
     results = Counter(transfer.key for transfer in plan.transfers if transfer.why == "result")
     assert max(results.values(), default=1) == 1, "a result is counted twice"
     assert 0.0 <= plan.gap <= 1.0
+    cost = {"usd": plan.usd, "bytes": plan.nbytes_moved, "seconds": plan.seconds}[plan.objective]
+    assert plan.lower_bound <= cost * (1 + 1e-6), "the cost is below its bound"
+    if len(plan.baselines) <= 3:
+        assert plan.gap == 0.0, "two regions are not placed at their best"
 
 
 def _check_closed(partition: Partition, needed: list[Key]) -> None:
@@ -122,20 +128,29 @@ def _check_closed(partition: Partition, needed: list[Key]) -> None:
         assert not missing, f"{key!r} lacks {missing}"
 
 
-def _check_stores(partition: Partition, chain: Chain) -> None:
+def _check_stores(plan: Plan, partition: Partition, chain: Chain) -> None:
+    """Check that a store goes to its own region, and to those that are said to read it."""
+    afar = {
+        (each.key, each.target) for each in plan.transfers if each.why == "remote-read"
+    }
     for layer in partition.graph.layers.values():
         for value in layer.mapping.values() if isinstance(layer, MaterializedLayer) else ():
             if view.is_value(value):
                 for found in find_sources([value]):
                     where = chain.detect(found.store)
-                    if where is not None:
-                        assert where.region == partition.region, f"{found.url} is read from afar"
+                    if where is not None and where.region != partition.region:
+                        read = (found.group_url, partition.region)
+                        assert read in afar, f"{found.url} is read from afar unsaid"
 
 
 def _needed(plan: Plan) -> list[Key]:
     """List the keys that the results need."""
-    culled = view.cull(plan.bundle.graph(), plan.bundle.keys())
-    return [key for layer in culled.layers for key in layer.dependencies]
+    structure = structure_of(plan.bundle.graph(), plan.bundle.keys())
+    return [
+        key
+        for layer in structure.layers
+        for key in layer.keys_of(np.arange(layer.start, layer.stop))
+    ]
 
 
 def _tasks(partition: Partition) -> Iterator[Key]:
