@@ -75,8 +75,11 @@ def embedded(layer: Layer) -> Iterator[Any]:
     elif isinstance(layer, MaterializedLayer):
         yield from layer.mapping.values()
     else:
-        # Symbolic layers such as ArrayOverlapLayer hold parameters, not stores.
-        yield from vars(layer).values()
+        # Symbolic layers such as ArrayOverlapLayer hold parameters, not stores; the keys and
+        # tasks that they may have made already come from these.
+        yield from (
+            value for name, value in vars(layer).items() if not name.startswith("_cached")
+        )
 
 
 def is_value(value: object) -> bool:
@@ -110,6 +113,12 @@ def is_future(value: object) -> bool:
         value = value.value
     kind = type(value)
     return kind.__name__ == "Future" and kind.__module__.partition(".")[0] == "distributed"
+
+
+def futures_in(layer: MaterializedLayer) -> Iterator[object]:
+    """List the Futures among a layer's values."""
+    if not all(issubclass(kind, _NO_VALUES) for kind in set(map(type, layer.mapping.values()))):
+        yield from filter(is_future, layer.mapping.values())
 
 
 def is_barrier(value: object) -> bool:

@@ -178,9 +178,7 @@ class _Surveyor:
     def _futures(self, layer: Layer) -> set[Region]:
         if not isinstance(layer, MaterializedLayer):
             return set()
-        addresses = {
-            view.future_address(value) for value in layer.mapping.values() if view.is_future(value)
-        }
+        addresses = {view.future_address(value) for value in view.futures_in(layer)}
         return {self._cluster(address) for address in addresses} - {None}  # type: ignore[return-value]
 
     def _cluster(self, address: str) -> Region | None:
