@@ -15,8 +15,8 @@ from dask.base import is_dask_collection
 __all__ = ["assert_same", "compute_plainly"]
 
 
-def compute_plainly(*objects: Any) -> tuple[Any, ...]:
-    """Compute objects in this process, without xr-locality.
+def compute_plainly(*objects: Any, scheduler: Any = "sync") -> tuple[Any, ...]:
+    """Compute objects without xr-locality.
 
     Each xarray object is computed by itself: ``dask.compute`` of a Dataset fails where
     one variable derives from another. All else is computed together.
@@ -25,12 +25,14 @@ def compute_plainly(*objects: Any) -> tuple[Any, ...]:
     ----------
     *objects : Any
         As ``dask.compute`` takes them.
+    scheduler : str or Client, optional
+        As ``dask.config`` takes it; by default this thread, one task after the other.
 
     Returns
     -------
     tuple
     """
-    with dask.config.set(scheduler="sync"):
+    with dask.config.set(scheduler=scheduler):
         return tuple(map(_compute, objects))
 
 
