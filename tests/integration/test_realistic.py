@@ -25,6 +25,7 @@ from xr_locality.testing.realistic import (
     open_models,
     write_models,
 )
+from xr_locality.testing.workloads import WORKLOADS, Workload
 
 pytestmark = [
     pytest.mark.slow,
@@ -168,6 +169,19 @@ def test_two_clusters_give_the_plain_answer(
     assert report.retries == 0
     assert {str(region) for region in report.by_region} >= set(REGIONS)
     assert set(report.moved) <= set(report.plan.moved)
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [each for each in WORKLOADS.values() if set(map(str, each.regions)) <= set(REGIONS)],
+    ids=lambda workload: workload.name,
+)
+def test_declared_stores_travel_to_clusters(split_session: Session, workload: Workload) -> None:
+    """Workloads of few cells run on two clusters: workers make the same chunks as this process."""
+    lazy = workload.build(2, shrink=30)
+    (expected,) = compute_plainly(lazy)
+    (got,) = split_session.compute(lazy)
+    assert_same(got, expected)
 
 
 @programs_of_shuffles
