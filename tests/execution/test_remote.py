@@ -75,6 +75,37 @@ def test_moved_array_keeps_values_and_memory_order(array: np.ndarray[Any, Any]) 
     assert got.flags.writeable or not array.flags.writeable
 
 
+@pytest.mark.parametrize("name", ["C order", "Fortran order", "neither order"])
+def test_arrays_arrive_where_they_can_be_used(name: str) -> None:
+    """An array that came at an odd address is moved, or its products would round differently."""
+    array = ARRAYS[name]
+    frames = dumps({"value": to_serialize({"partial": (remote.pack(array), 7)})})
+    sent = loads(frames, deserialize=False)["value"]
+    sent.frames = [memoryview(bytearray(b"+" + bytes(frame)))[1:] for frame in sent.frames]
+    assert any(np.frombuffer(frame, "u1").ctypes.data % 8 for frame in sent.frames)
+    received, _ = remote._receive(sent)
+    got, rest = received["partial"]
+    assert rest == 7
+    assert got.flags.aligned
+    np.testing.assert_array_equal(got, array)
+    assert order_of(got) == order_of(array)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_arrays_arrive_compressed_and_in_pieces(compression: str | None, pieces: int) -> None:
+    """A cluster that compresses what it sends is understood, and so are values of many frames."""
+    array = np.arange(30_000).reshape(100, 300)
+    frames = dumps(
+        {"value": to_serialize(remote.pack(array))},
+        context={"compression": compression},
+        frame_split_size=array.nbytes // pieces,
+    )
+    received, nbytes = remote._receive(loads(frames, deserialize=False)["value"])
+    np.testing.assert_array_equal(received, array)
+    assert nbytes == array.nbytes if compression is None else nbytes < array.nbytes
+
+
 @given(
     data=st.data(),
     array=npst.arrays("f8", npst.array_shapes(min_dims=2, max_dims=4, max_side=9)),

@@ -27,7 +27,8 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 from distributed.core import ConnectionPool
 from distributed.diagnostics.plugin import WorkerPlugin
-from distributed.protocol.serialize import deserialize
+from distributed.protocol.compression import decompress
+from distributed.protocol.serialize import merge_and_deserialize
 from distributed.shuffle._core import P2PBarrierTask
 from distributed.utils import nbytes as frame_nbytes
 from distributed.worker import get_worker
@@ -132,15 +133,24 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """Undo :func:`pack`."""
+    """Undo :func:`pack`, and put arrays at addresses where they may be used as they are.
+
+    Where in a message an array begins is chance. At an address that is no multiple of
+    its items' size, numpy first copies it to C order, and a product of matrices may
+    round differently.
+    """
     if type(value) is dict:
         return {name: unpack(each) for name, each in value.items()}
+    if type(value) is np.ndarray:
+        if value.flags.aligned or 0 in value.strides:
+            return value
+        return value.copy(order="K")
     if type(value) is not tuple:
         return value
     if len(value) == 4 and isinstance(value[0], str) and value[0] == _PERMUTED:
         _, base, ways, order = value
         inverse = sorted(range(len(order)), key=order.__getitem__)
-        return base[ways].transpose(inverse)
+        return unpack(base)[ways].transpose(inverse)
     return tuple(map(unpack, value))
 
 
@@ -301,14 +311,17 @@ class Puller:
 
 
 def _receive(sent: Any) -> tuple[Any, int]:
-    """Make a value of what came, and count its bytes as serialised."""
+    """Make a value of what came, and count its bytes as they came, compressed or not."""
     if not hasattr(sent, "frames"):
         # Within one process nothing is serialised: the value itself comes.
         from dask.sizeof import sizeof
 
         value = getattr(sent, "data", sent)
         return unpack(value), int(sizeof(value))
-    return unpack(deserialize(sent.header, sent.frames)), sum(map(frame_nbytes, sent.frames))
+    frames = decompress(sent.header, sent.frames) if "compression" in sent.header else sent.frames
+    # Large frames come in pieces.
+    value = merge_and_deserialize(sent.header, frames)
+    return unpack(value), sum(map(frame_nbytes, sent.frames))
 
 
 class Link(WorkerPlugin):

@@ -7,6 +7,7 @@ from typing import Any
 
 import dask
 import numpy as np
+import pandas as pd
 import xarray as xr
 from dask.base import compute as dask_compute
 from dask.base import is_dask_collection
@@ -14,8 +15,8 @@ from dask.base import is_dask_collection
 __all__ = ["assert_same", "compute_plainly"]
 
 
-def compute_plainly(*objects: Any) -> tuple[Any, ...]:
-    """Compute objects in this process, without xr-locality.
+def compute_plainly(*objects: Any, scheduler: Any = "sync") -> tuple[Any, ...]:
+    """Compute objects without xr-locality.
 
     Each xarray object is computed by itself: ``dask.compute`` of a Dataset fails where
     one variable derives from another. All else is computed together.
@@ -24,12 +25,14 @@ def compute_plainly(*objects: Any) -> tuple[Any, ...]:
     ----------
     *objects : Any
         As ``dask.compute`` takes them.
+    scheduler : str or Client, optional
+        As ``dask.config`` takes it; by default this thread, one task after the other.
 
     Returns
     -------
     tuple
     """
-    with dask.config.set(scheduler="sync"):
+    with dask.config.set(scheduler=scheduler):
         return tuple(map(_compute, objects))
 
 
@@ -42,7 +45,7 @@ def assert_same(got: Any, expected: Any) -> None:
     Parameters
     ----------
     got, expected : Any
-        Containers of xarray objects, arrays and other values.
+        Containers of xarray objects, arrays, tables and other values.
 
     Raises
     ------
@@ -69,6 +72,12 @@ def assert_same(got: Any, expected: Any) -> None:
             assert list(one.attrs) == list(other.attrs), f"{name}: the order of attributes differs"
     elif isinstance(expected, np.ndarray | np.generic):
         _assert_same_values(got, expected, "array")
+    elif isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(got, expected, check_exact=True)
+    elif isinstance(expected, pd.Series):
+        pd.testing.assert_series_equal(got, expected, check_exact=True)
+    elif isinstance(expected, pd.Index):
+        pd.testing.assert_index_equal(got, expected, exact=True)
     else:
         assert got == expected
 
@@ -100,7 +109,8 @@ def _variables(item: Any) -> Iterator[tuple[str, xr.Variable]]:
 def _assert_loaded(item: Any) -> None:
     for name, variable in _variables(item):
         assert not is_dask_collection(variable._data), f"{name} is still a dask array"
-        assert variable._in_memory, f"{name} is still to be read"
+        in_memory = isinstance(variable, xr.IndexVariable) or variable._in_memory
+        assert in_memory, f"{name} is still to be read"
 
 
 def _assert_same_values(got: Any, expected: Any, name: str) -> None:
