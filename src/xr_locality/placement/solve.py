@@ -35,6 +35,8 @@ _Ints = NDArray[np.int64]
 _MOST_VARIABLES = 20_000
 #: Cells of the tables of a pass over trees, which works with whole numbers of any length.
 _MOST_CELLS = 5_000_000
+#: Tasks of which each start is improved, not only the best.
+_FEW_TASKS = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,7 +136,7 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
             evaluate(problem, placed, prices.ties),
         )
 
-    starts = list(_starts(problem, prices, rank))
+    starts = sorted(_starts(problem, prices), key=rank)
     bound, solver = 0, "swaps between two regions"
     if program_size(problem) <= _MOST_VARIABLES:
         solved = solve_program(problem, prices)
@@ -143,7 +145,9 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
         if solved.placed is not None:
             starts.append(solved.placed)
             solver = "mixed-integer program"
-    best = min((improve(problem, prices, start) for start in starts), key=rank)
+    # Improving a start takes a cut for each pair of regions: of many tasks, the best start only.
+    few = problem.n_tasks <= _FEW_TASKS
+    best = min((improve(problem, prices, start) for start in starts[: None if few else 1]), key=rank)
     cost = rank(best)[0]
     if bound < cost:
         bound = max(bound, isolating_bound(problem, prices))
@@ -157,8 +161,8 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
 _TOLERANCE = 1e-6
 
 
-def _starts(problem: PlacementProblem, prices: Prices, rank: object) -> Iterator[_Ints]:
-    """Everything in the best single region, and each task beside its inputs."""
-    together = [place_together(problem, region) for region in range(problem.n_regions)]
-    yield min(together, key=rank)  # type: ignore[call-overload]
+def _starts(problem: PlacementProblem, prices: Prices) -> Iterator[_Ints]:
+    """Each task beside its inputs, and everything in the best single region."""
     yield place_forward(problem, prices)
+    together = [place_together(problem, region) for region in range(problem.n_regions)]
+    yield min(together, key=lambda placed: evaluate(problem, placed, prices.objective))

@@ -24,6 +24,9 @@ _Ints = NDArray[np.int64]
 
 #: Rounds over all pairs; each round that goes on has made the placement cheaper.
 _MOST_ROUNDS = 20
+#: Above so many tasks, a round that gains less than this share of the cost is the last.
+_MANY_TASKS = 10_000
+_LEAST_GAIN = 0.01
 
 
 def improve(problem: PlacementProblem, prices: Prices, placed: _Ints) -> _Ints:
@@ -46,6 +49,7 @@ def improve(problem: PlacementProblem, prices: Prices, placed: _Ints) -> _Ints:
     best = placed
     # Pairs that were tried since anything changed in either region.
     settled: set[tuple[int, int]] = set()
+    worth = evaluate(problem, best, prices.objective)
     for _ in range(_MOST_ROUNDS):
         changed = False
         for pair in _linked(problem, best):
@@ -56,7 +60,10 @@ def improve(problem: PlacementProblem, prices: Prices, placed: _Ints) -> _Ints:
             if tried is not None:
                 settled = {each for each in settled if not {*each} & {*pair}} | {pair}
                 best, changed = tried, True
-        if not changed:
+        before, worth = worth, evaluate(problem, best, prices.objective)
+        if not changed or (
+            problem.n_tasks > _MANY_TASKS and before - worth < _LEAST_GAIN * before
+        ):
             break
     return best
 
