@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -14,6 +15,11 @@ from xr_locality.regions.registry import REGISTRY
 # inherit that: tests of Ctrl-C need it to be as in a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test asks a real cloud, nor does a process that it starts. Those that probe
+# servers of their own say so.
+os.environ["DASK_LOCALITY__PROBE"] = "never"
+dask.config.set({"locality.probe": "never"})
 
 pytest_plugins = ["xr_locality.testing.fixtures"]
 

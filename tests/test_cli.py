@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 
+import dask
 import pytest
 
 from xr_locality.cli import COMMANDS, Command, main
@@ -74,6 +77,10 @@ class TestParsing:
             ["demo", "--size", "0"],
             ["demo", "--size", "-5"],
             ["demo", "--size", "many"],
+            ["where"],
+            ["where", ""],
+            ["where", "s3://b", "--probe", "sometimes"],
+            ["where", "s3://b", "--endpoint-url", "https://[bad"],
         ],
         ids=" ".join,
     )
@@ -135,3 +142,71 @@ class TestEnding:
         """An error that nobody expected keeps its traceback."""
         with pytest.raises(ZeroDivisionError):
             main([command(raiser(ZeroDivisionError()))])
+
+
+class TestWhere:
+    def test_known(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A region that is known is printed with its evidence, and the end is 0."""
+        assert main(["where", "s3://noaa-goes16/a", "/data/a"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "s3://noaa-goes16/a",
+            "  aws:us-east-1: the table of public buckets (RODA:noaa-goes.yaml)",
+            "file:///data/a",
+            "  local: a file on this machine",
+        ]
+
+    def test_unknown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """If nobody knows one of the regions, the end is 1, and the others are printed."""
+        assert main(["where", "s3://noaa-goes16/a", "s3://b/a", "--probe", "never"]) == 1
+        assert capsys.readouterr().out.splitlines()[1:] == [
+            "  aws:us-east-1: the table of public buckets (RODA:noaa-goes.yaml)",
+            "s3://b/a",
+            "  unknown: nobody knows",
+        ]
+
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """`--json` prints a list with an object for each URL."""
+        assert main(["where", "--json", "s3://noaa-goes16/a", "s3://b"]) == 1
+        found = json.loads(capsys.readouterr().out)
+        assert [(each["url"], each["region"]) for each in found] == [
+            ("s3://noaa-goes16/a", "aws:us-east-1"),
+            ("s3://b", None),
+        ]
+
+    def test_options(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The service and the storage account are a part of what is asked for."""
+        service = ["--endpoint-url", "https://s3.fr-par.scw.cloud", "--anon"]
+        assert main(["where", "s3://noaa-goes16/a", *service]) == 0
+        assert "scaleway:fr-par" in capsys.readouterr().out
+        assert main(["where", "az://container/a", "--account-name", "cpdataeuwest"]) == 0
+        assert "azure:westeurope" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["where", "s3://key:not/shown@bucket/a"],
+            ["where", "https://me:notshown@host.org/a?sig=notshown"],
+            ["where", "https://me:not/shown@host.org/a"],
+            ["where", "s3://b", "--endpoint-url", "https://me:not/shown@host.org"],
+            ["where", "s3://b", "--fly", "s3://key:notshown@bucket/a"],
+            ["demo", "https://me:notshown@host.org/a"],
+            ["demo", "https://host.org/a?sig=notshown"],
+            ["s3://key:notshown@bucket/a"],
+        ],
+        ids=range(8),
+    )
+    def test_credentials_are_not_echoed(
+        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Whatever is wrong with it, a URL is never shown with what is secret in it."""
+        with suppress(SystemExit):
+            main(arguments)
+        shown = capsys.readouterr()
+        assert shown.out or shown.err
+        assert "shown" not in f"{shown.out}{shown.err}"
+
+    def test_wrong_rules_end_with_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is wrong in the configuration is told as for any other command."""
+        with dask.config.set({"locality.rules": {"s3://b": "moon"}}):
+            assert main(["where", "s3://b"]) == 1
+        assert "'s3://b'" in capsys.readouterr().err

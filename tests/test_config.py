@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import dask.config
@@ -44,6 +45,9 @@ class TestDefaults:
             client_region="local",
             endpoints={},
             rules={},
+            probe="auto",
+            probe_timeout=3.0,
+            cache_directory=None,
             objective="usd",
             max_egress=None,
             missing_endpoint="error",
@@ -87,6 +91,7 @@ class TestDefaults:
             ("objective", config.Objective),
             ("missing_endpoint", config.MissingEndpoint),
             ("unknown_region", config.UnknownRegion),
+            ("probe", config.Probing),
             ("remote_read", config.RemoteRead),
             ("transfer", config.Transfer),
         ],
@@ -182,9 +187,15 @@ class TestWhereSettingsComeFrom:
         assert settings.rules == {"s3://a": "aws:us-west-2"}
 
     @pytest.mark.parametrize(("given", "seconds"), [("2 minutes", 120.0), (90, 90.0), (0.5, 0.5)])
-    def test_durations(self, given: object, seconds: float) -> None:
-        """A start timeout is seconds, or text with a unit."""
-        assert read(start_timeout=given).start_timeout == seconds
+    @pytest.mark.parametrize("name", ["start_timeout", "probe_timeout"])
+    def test_durations(self, name: str, given: object, seconds: float) -> None:
+        """A timeout is seconds, or text with a unit."""
+        assert getattr(read(**{name: given}), name) == seconds
+
+    @pytest.mark.parametrize("given", ["/somewhere", Path("/somewhere")])
+    def test_directory(self, given: object) -> None:
+        """A directory is text or a path."""
+        assert read(cache_directory=given).cache_directory == "/somewhere"
 
 
 class TestRefused:
@@ -208,6 +219,12 @@ class TestRefused:
             ("start_timeout", ""),
             ("start_timeout", float("inf")),
             ("client_region", 7),
+            ("probe", "sometimes"),
+            ("probe", False),
+            ("probe_timeout", 0),
+            ("probe_timeout", "never"),
+            ("cache_directory", ""),
+            ("cache_directory", 7),
             ("rules", ["s3://a"]),
             ("rules", {7: "aws:us-west-2"}),
             ("rules", {"s3://a": None}),

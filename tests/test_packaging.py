@@ -169,6 +169,7 @@ class TestShipped:
             "data/cloud_regions.csv",
             "data/egress_prices.csv",
             "data/interregion_network.csv",
+            "data/public_buckets.csv",
         ],
     )
     def test_files(self, path: str) -> None:

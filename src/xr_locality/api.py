@@ -1,7 +1,8 @@
-"""dask-level functions: plan, compute, persist, tag; each uses the current session."""
+"""dask-level functions: plan, compute, persist, tag, where; each uses the current session."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from xr_locality.graph import view
@@ -9,14 +10,15 @@ from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source, survey
 from xr_locality.regions.detect import Chain
+from xr_locality.regions.lookup import Lookup
 from xr_locality.regions.model import Region
 from xr_locality.regions.registry import REGISTRY
-from xr_locality.regions.rules import Rules
+from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Tag
 from xr_locality.session import current_session
 from xr_locality.sources.walk import find_sources
 
-__all__ = ["compute", "persist", "plan", "sources", "tag"]
+__all__ = ["compute", "persist", "plan", "sources", "tag", "where"]
 
 T = TypeVar("T")
 
@@ -148,15 +150,53 @@ def sources(obj: Any) -> tuple[Source, ...]:
     tuple of Source
         The region is None where nobody knows it.
     """
-    from xr_locality import config
-
     bundle = unpack(obj)
-    settings = config.read()
+    session = current_session()
     found, _ = survey(
         bundle.graph(),
         bundle.parts,
-        chain=Chain(Rules.parse(settings.rules)),
+        chain=Chain.from_settings(session.settings()),
         unknown=None,
-        find_cluster=current_session().find,
+        find_cluster=session.find,
     )
     return found.sources
+
+
+def where(
+    *urls: str, storage_options: Mapping[str, Any] | None = None, **policy: Any
+) -> tuple[Lookup, ...]:
+    """Say in which regions some URLs lie, and how that is known.
+
+    Nothing is opened or read. Buckets of which nobody knows are asked for, unless
+    ``probe="never"``.
+
+    Parameters
+    ----------
+    *urls : str
+        As fsspec takes them; what is secret in them is not shown again.
+    storage_options : mapping, optional
+        What their filesystems are opened with, such as ``endpoint_url``.
+    **policy : Any
+        Settings for this call, see :class:`Session`.
+
+    Returns
+    -------
+    tuple of Lookup
+        One for each URL, in their order.
+
+    Raises
+    ------
+    SourceError
+        If a URL is empty, or malformed.
+    ConfigurationError
+        If a setting or a rule is.
+
+    Examples
+    --------
+    >>> where("s3://noaa-goes16/ABI-L2-CMIPF", probe="never")[0].region
+    Region('aws:us-east-1')
+    """
+    chain = Chain.from_settings(current_session().settings(**policy))
+    stores = [Store.from_url(url, storage_options) for url in urls]
+    chain.ask(stores)
+    return tuple(chain.look_up(store) for store in stores)

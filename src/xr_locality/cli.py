@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final
+from typing import Final, NoReturn, get_args
 
+from xr_locality.config import Probing
 from xr_locality.errors import LocalityError, LocalityErrorGroup
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -26,8 +28,8 @@ class Command:
     summary: str
     #: Gives the parser its arguments.
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    #: Does the work; whatever is expensive to import is imported here.
-    run: Callable[[argparse.Namespace], None]
+    #: Does the work; whatever is expensive to import is imported here. May return the exit code.
+    run: Callable[[argparse.Namespace], int | None]
 
 
 def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +63,70 @@ def _megabytes(text: str) -> int:
     return int(text)
 
 
+def _add_where_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "urls", metavar="URL", nargs="+", type=_url, help="where data are, as fsspec takes it"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list, an object a URL")
+    parser.add_argument("--anon", action="store_true", help="sign no request")
+    parser.add_argument(
+        "--endpoint-url",
+        type=_url,
+        metavar="URL",
+        help="the service, if it is not the provider's own",
+    )
+    parser.add_argument(
+        "--account-name", metavar="NAME", help="the storage account, for az:// without one"
+    )
+    parser.add_argument(
+        "--probe",
+        choices=get_args(Probing),
+        help="ask clouds where nobody knows, always, or never (default: as configured)",
+    )
+
+
+def _run_where(given: argparse.Namespace) -> int:
+    from xr_locality import api
+
+    options = {
+        "anon": given.anon or None,
+        "endpoint_url": given.endpoint_url,
+        "account_name": given.account_name,
+    }
+    found = api.where(
+        *given.urls,
+        storage_options={name: value for name, value in options.items() if value is not None},
+        probe=given.probe,
+    )
+    if given.json:
+        print(json.dumps([each.to_dict() for each in found], indent=2))
+    else:
+        print("\n".join(each.to_text() for each in found))
+    return 0 if all(each.region is not None for each in found) else 1
+
+
+def _url(text: str) -> str:
+    from xr_locality.regions.store import Store
+
+    try:
+        Store.from_url(text)
+    except LocalityError as error:
+        # Not argparse's own words for a wrong value, which show it.
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 #: The subcommands by name, in the order in which to list them.
 COMMANDS: Final[Mapping[str, Command]] = {
     "demo": Command(
         summary="compute beside the data of two emulated regions on this machine",
         add_arguments=_add_demo_arguments,
         run=_run_demo,
+    ),
+    "where": Command(
+        summary="say in which region data lie, and how that is known",
+        add_arguments=_add_where_arguments,
+        run=_run_where,
     ),
 }
 
@@ -82,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 1 after an error of the library's, 130 after Ctrl-C.
+        The exit code: 0, 1 after an error of the library's, 130 after Ctrl-C, or what
+        the command says: ``where`` ends with 1 if nobody knows one of the regions.
 
     Raises
     ------
@@ -92,14 +153,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     try:
-        COMMANDS[given.command].run(given)
+        return COMMANDS[given.command].run(given) or 0
     except LocalityError as error:
         print(f"{_PROGRAM}: error: {_describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Shows wrong arguments without what is secret in them."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage and a message."""
+        from xr_locality.regions.store import without_secrets
+
+        super().error(without_secrets(message))
 
 
 def _describe(error: LocalityError) -> str:
@@ -109,7 +179,7 @@ def _describe(error: LocalityError) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=_PROGRAM, description="Compute xarray graphs beside their data, across regions."
     )
     version = f"%(prog)s {metadata.version('xr-locality')}"

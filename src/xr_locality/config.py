@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ __all__ = [
     "Budget",
     "MissingEndpoint",
     "Objective",
+    "Probing",
     "RemoteRead",
     "Settings",
     "Transfer",
@@ -37,6 +39,7 @@ __all__ = [
 Objective: TypeAlias = Literal["usd", "bytes", "seconds"]
 MissingEndpoint: TypeAlias = Literal["error", "nearest", "local"]
 UnknownRegion: TypeAlias = Literal["error", "local"]
+Probing: TypeAlias = Literal["auto", "always", "never"]
 RemoteRead: TypeAlias = Literal["allowed", "never"]
 Transfer: TypeAlias = Literal["direct", "relay", "stage", "auto"]
 
@@ -84,6 +87,12 @@ class Settings:
     endpoints: Mapping[str, Any] = field(repr=False)
     #: URL prefix to region.
     rules: Mapping[str, str]
+    #: Whether to ask clouds where a bucket is.
+    probe: Probing
+    #: How long one bucket may take to be asked for, in seconds.
+    probe_timeout: float
+    #: Where to keep what can be found out again; None for the user's directory for caches.
+    cache_directory: str | None
     #: What a plan keeps least.
     objective: Objective
     #: The budget as the user wrote it; None for no limit.
@@ -309,6 +318,14 @@ def _duration(given: _Given) -> float:
     return seconds
 
 
+def _directory(given: _Given) -> str | None:
+    if given.value is None:
+        return None
+    if isinstance(given.value, str | os.PathLike) and os.fspath(given.value):
+        return str(os.fspath(given.value))
+    raise _refused(given, "it must be a directory's path, or null")
+
+
 def _region(given: _Given) -> str:
     # What is not text should be a Region, which this module may not import.
     if given.value is None or isinstance(given.value, bool | int | float | Mapping | list | tuple):
@@ -352,6 +369,9 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "client_region": _region,
     "endpoints": _endpoints,
     "rules": _rules,
+    "probe": _choice(get_args(Probing)),
+    "probe_timeout": _duration,
+    "cache_directory": _directory,
     "objective": _choice(get_args(Objective)),
     "max_egress": _max_egress,
     "missing_endpoint": _choice(get_args(MissingEndpoint)),

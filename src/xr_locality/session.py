@@ -38,7 +38,6 @@ from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
-from xr_locality.regions.rules import Rules
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -80,7 +79,8 @@ class Session:
     **policy : Any
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
-        ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``.
+        ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
+        ``probe``, ``probe_timeout``, ``cache_directory``.
 
     Raises
     ------
@@ -130,6 +130,10 @@ class Session:
         """Regions that have an endpoint."""
         return tuple(sorted(self._endpoints))
 
+    def settings(self, **policy: Any) -> Settings:
+        """Read the settings for one call: its own, else the session's, else the configured."""
+        return config.read(**self._merge(policy))
+
     def plan(self, *collections: Any, **policy: Any) -> Plan:
         """Decide what would run where, without starting anything.
 
@@ -178,7 +182,7 @@ class Session:
         if not bundle.parts:
             return bundle.rebuild([])
         plan = self._plan(bundle, **policy)
-        return bundle.assemble(self._run(plan, callbacks, config.read(**self._merge(policy))))
+        return bundle.assemble(self._run(plan, callbacks, self.settings(**policy)))
 
     def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
         """Run a plan that this session made.
@@ -205,7 +209,7 @@ class Session:
             return bundle.rebuild([])
         plan = self._plan(bundle, **policy)
         kept: dict[Key, Kept] = {}
-        self._run(plan, (), config.read(**self._merge(policy)), keep=kept)
+        self._run(plan, (), self.settings(**policy), keep=kept)
         values = {
             key: HeldValue(region=each[0], future=each[2], pull=partial(self._pull, *each[1:]))
             for key, each in kept.items()
@@ -279,7 +283,7 @@ class Session:
         return EndpointPool(self._endpoints).find(scheduler_address)
 
     def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
-        settings = config.read(**self._merge(policy))
+        settings = self.settings(**policy)
         named = policy.get("endpoints")
         usable = (
             self.regions if named is None else tuple(sorted(_parse_endpoints(settings.endpoints)))
@@ -287,7 +291,7 @@ class Session:
         circumstances = Circumstances(
             settings=settings,
             usable=usable,
-            chain=Chain(Rules.parse(settings.rules)),
+            chain=Chain.from_settings(settings),
             costs=CostModel(settings.prices),
             find_cluster=self.find,
         )

@@ -116,6 +116,46 @@ def test_bare_region_is_a_hint(metadata: dict[str, Any], region: str | None) -> 
     assert (str(tag.region) if tag else None) == region
 
 
+@pytest.mark.parametrize(
+    ("metadata", "region", "field", "pays"),
+    [
+        ({"msft:region": "westeurope"}, "azure:westeurope", "msft:region", None),
+        (
+            {
+                "storage:platform": "GCP",
+                "storage:region": "us-central1",
+                "storage:requester_pays": True,
+            },
+            "gcp:us-central1",
+            "storage:region",
+            True,
+        ),
+    ],
+)
+def test_metadata_for_others_are_hints(
+    metadata: dict[str, Any], region: str, field: str, pays: bool | None
+) -> None:
+    """What STAC says of storage counts, and the evidence names the field."""
+    tag = entry(**metadata)
+    assert tag is not None
+    assert (str(tag.region), tag.requester_pays) == (region, pays)
+    assert tag.evidence == f"{ENTRY}, {field}"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"storage:requester_pays": True},
+        {"storage:region": "moon"},
+        {"storage:schemes": "aws"},
+        {"msft:region": 5},
+    ],
+)
+def test_malformed_metadata_for_others_are_passed_over(metadata: dict[str, Any]) -> None:
+    """What others wrote, and we do not understand, is no error of theirs."""
+    assert entry(**metadata) is None
+
+
 def test_locality_goes_before_the_hint() -> None:
     """Beside a tag a bare region means something else, unless the tag has none."""
     tag = entry(region="us-east-1", locality={"region": "us-west-2"})

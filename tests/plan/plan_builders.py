@@ -44,14 +44,17 @@ def stored(
 
 
 def surveyed(
-    *objects: Any, unknown: Region | None = None, clusters: dict[str, Region] | None = None
+    *objects: Any,
+    unknown: Region | None = None,
+    clusters: dict[str, Region] | None = None,
+    rules: dict[str, str] | None = None,
 ) -> tuple[Survey, list[Exception]]:
     """Survey some objects."""
     bundle = unpack(*objects)
     return survey(
         bundle.graph(),
         bundle.parts,
-        chain=Chain(),
+        chain=Chain(Rules.parse(rules or {})),
         unknown=unknown,
         find_cluster=(clusters or {}).get,
     )

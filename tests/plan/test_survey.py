@@ -13,6 +13,9 @@ from plan_builders import IOWA, OREGON, remote, stored, surveyed
 import xr_locality as xl
 from xr_locality.errors import EndpointError, RegionError
 from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.store import Store
+from xr_locality.sources.base import Found
+from xr_locality.sources.finders import register_finder, unregister_finder
 
 
 def future_at(address: str) -> Any:
@@ -53,6 +56,58 @@ def test_unknown_region_is_none() -> None:
         (None, "nobody knows")
     ]
     assert found.layers == {}
+
+
+def test_contradictions_are_in_the_evidence() -> None:
+    """Where others say something else, the evidence says who and what."""
+    array = remote(OREGON)
+    (store,) = [each.store for each in surveyed(array)[0].sources[0].found]
+    found, _ = surveyed(array, rules={store.url: str(IOWA)})
+    (source,) = found.sources
+    assert (source.region, source.evidence) == (
+        OREGON,
+        f"tagged by hand; rule {store.url!r} says {IOWA}",
+    )
+
+
+class Mosaic:
+    """Something like an array whose pieces lie in two buckets, as a reference file's may."""
+
+    shape, dtype, ndim = (4,), np.dtype("f8"), 1
+    places = (Store.from_url("s3://oregon/x"), Store.from_url("gs://iowa/x"))
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError("a chunk was read")
+
+
+class MosaicFinder:
+    """Finds mosaics."""
+
+    name = "mosaic"
+
+    def find(self, obj: object, walk: Any) -> Any:
+        """Return both buckets, as one group."""
+        if not isinstance(obj, Mosaic):
+            return None
+        group = Store.from_url("https://example.org/mosaic.json")
+        return [Found(store=place, group=group, array_nbytes=16) for place in obj.places]
+
+
+def test_store_that_spans_regions_is_a_source_in_each() -> None:
+    """What lies in buckets of two regions is told, and counted, for each of them."""
+    register_finder(MosaicFinder())
+    try:
+        rules = {"s3://oregon": str(OREGON), "gs://iowa": str(IOWA)}
+        array = da.from_array(Mosaic(), chunks=2, name="mosaic")
+        found, problems = surveyed(array, rules=rules)
+    finally:
+        unregister_finder("mosaic")
+    assert problems == []
+    assert [(each.url, each.region, each.array_nbytes) for each in found.sources] == [
+        ("https://example.org/mosaic.json", OREGON, 16),
+        ("https://example.org/mosaic.json", IOWA, 16),
+    ]
+    assert set(found.layers.values()) == {frozenset({OREGON, IOWA})}
 
 
 def test_unknown_region_may_be_read_from_elsewhere() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from xr_locality.errors import ConfigurationError, LocalityErrorGroup
 from xr_locality.regions import Rules, Store
+from xr_locality.regions.rules import RulesDetector
 
 
 def region(rules: dict[str, str], url: str, **options: Any) -> str | None:
@@ -108,6 +109,27 @@ def test_bad_rules_are_reported_together() -> None:
     assert len(caught.value.exceptions) == 2
     assert "s3://a" in str(caught.value)
     assert "s3://c" in str(caught.value)
+
+
+def test_secrets_in_rules_are_not_shown() -> None:
+    """Credentials in a rule's URL show neither in the evidence nor in an error."""
+    url = "s3://key:sec/ret@bucket/a"
+    found = RulesDetector(Rules.parse({url: "aws:us-west-2"})).detect(
+        Store.from_url("s3://bucket/a/b")
+    )
+    assert found is not None
+    assert "ret" not in f"{found!r}"
+    with pytest.raises(ConfigurationError) as caught:
+        Rules.parse({url: "moon"})
+    assert "ret@" not in f"{caught.value} {caught.value.facts}"
+    assert "bucket/a" in str(caught.value)
+
+
+def test_rule_for_a_bucket_holds_for_its_web_address() -> None:
+    """A bucket that is read through HTTPS is the one that a rule names."""
+    detector = RulesDetector(Rules.parse({"s3://bucket/a": "aws:us-west-2"}))
+    assert detector.detect(Store.from_url("https://bucket.s3.amazonaws.com/a/b")) is not None
+    assert detector.detect(Store.from_url("https://bucket.s3.amazonaws.com/b")) is None
 
 
 def test_contradicting_rules_are_refused() -> None:

@@ -11,27 +11,24 @@ alone::
         replicas:
           - {urlpath: "gs://copy/a.zarr", region: "gcp:us-central1"}
 
-A bare ``region``, with or without ``provider``, is read as a hint: other
-programs may mean a part of the world by it.
+What was written for other programs, such as STAC's storage extension or a bare
+``region``, is read as a hint: see :mod:`xr_locality.regions.hints`.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from xr_locality.errors import ConfigurationError, RegionError
-from xr_locality.regions.known import known_regions
+from xr_locality.regions.hints import read_hint
 from xr_locality.regions.model import Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import LEAVES, Leaves, Replica, Tag
 
 __all__ = ["Level", "read_tag"]
-
-logger = logging.getLogger(__name__)
 
 _KEYS: Final = ("region", "provider", "requester_pays", "leaves", "replicas")
 _REPLICA_KEYS: Final = ("urlpath", "region", "provider", "storage_options")
@@ -73,7 +70,7 @@ def read_tag(levels: Sequence[Level]) -> Tag | None:
         if "region" in given:
             # A provider belongs to the region that it was written beside.
             merged.pop("provider", None)
-        merged |= {key: _Given(value, level.where) for key, value in given.items()}
+        merged |= given
     if not merged:
         return None
     if "region" not in merged:
@@ -104,30 +101,26 @@ class _Given(NamedTuple):
     where: str
 
 
-def _locality(level: Level) -> dict[str, Any]:
+def _locality(level: Level) -> dict[str, _Given]:
     """Return what one level says, with its hint where it says no more."""
     given = level.metadata.get("locality")
     if given is None:
         return _hint(level)
     _check_keys(given, _KEYS, name="locality", where=level.where)
-    return dict(given) if "region" in given else _hint(level) | dict(given)
+    said = {key: _Given(value, level.where) for key, value in given.items()}
+    return said if "region" in said else _hint(level) | said
 
 
-def _hint(level: Level) -> dict[str, Any]:
-    """Read a bare region, if it can be nothing but a region of a cloud."""
-    region, provider = level.metadata.get("region"), level.metadata.get("provider")
-    if not isinstance(region, str):
+def _hint(level: Level) -> dict[str, _Given]:
+    """Return what a level says to other programs."""
+    hint = read_hint(level.metadata)
+    if hint is None:
         return {}
-    text = f"{provider}:{region}" if isinstance(provider, str) and ":" not in region else region
-    try:
-        parsed = Region.parse(text)
-    except RegionError as err:
-        logger.info("%s: metadata.region is not taken for a region: %s", level.where, err)
-        return {}
-    if parsed.provider not in {row.provider for row in known_regions().values()}:
-        logger.info("%s: metadata.region is not taken for a region: %r", level.where, text)
-        return {}
-    return {"region": str(parsed)}
+    where = f"{level.where}, {hint.field}"
+    said = {"region": _Given(str(hint.region), where)}
+    if hint.requester_pays is not None:
+        said["requester_pays"] = _Given(hint.requester_pays, where)
+    return said
 
 
 def _region(region: Any, provider: Any, *, where: str) -> Region:

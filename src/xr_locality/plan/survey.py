@@ -75,7 +75,8 @@ class Survey:
     Attributes
     ----------
     sources : tuple of Source
-        One for each store, in the order of the graph.
+        One for each store, in the order of the graph; one for each region of a store
+        that spans buckets in several.
     layers : mapping of str to frozenset of Region
         Regions of what each layer itself holds; layers that hold nothing are absent.
     keys : mapping of str to mapping of key to Region
@@ -100,13 +101,13 @@ class _Surveyor:
     variables: Mapping[str, tuple[str, ...]]
     layers: dict[str, frozenset[Region]] = field(default_factory=dict)
     keys: dict[str, dict[Key, Region]] = field(default_factory=dict)
-    grouped: dict[Store | str, dict[str, Any]] = field(default_factory=dict)
+    #: By place, and by region: one store's references may lead to buckets in several.
+    grouped: dict[tuple[Store | str, Region | None], dict[str, Any]] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
     pins: dict[str, Region] = field(default_factory=dict)
 
-    def layer(self, name: str, layer: Layer) -> None:
+    def layer(self, name: str, layer: Layer, found: tuple[Found, ...]) -> None:
         tagged = layer_tag(name)
-        found = find_sources(view.embedded(layer))
         if view.writes(layer):
             self._target(name, found)
             return
@@ -124,12 +125,14 @@ class _Surveyor:
     def _region(self, found: Found, layer: str, tagged: Region | None) -> Region | None:
         detected = self.chain.detect(found.store)
         region = tagged or (detected.region if detected else None)
-        if tagged is not None:
+        if detected is not None and detected.region == region:
+            evidence = detected.explanation
+        elif tagged is not None:
             evidence = "tagged by hand"
         else:
-            evidence = detected.evidence if detected else "nobody knows"
+            evidence = self.chain.why_unknown(found.store)
         entry = self.grouped.setdefault(
-            found.group,
+            (found.group, region),
             {
                 "region": region,
                 "evidence": evidence,
@@ -163,7 +166,7 @@ class _Surveyor:
 
     def _tagged(self, layer: str, region: Region) -> None:
         self.grouped.setdefault(
-            f"graph layer {layer}",
+            (f"graph layer {layer}", region),
             {
                 "region": region,
                 "evidence": "tagged by hand",
@@ -218,7 +221,7 @@ class _Surveyor:
                 found=tuple(entry["found"].values()),
                 layers=frozenset(entry["layers"]),
             )
-            for place, entry in self.grouped.items()
+            for (place, _), entry in self.grouped.items()
         )
 
 
@@ -252,17 +255,18 @@ def survey(
     Returns
     -------
     survey : Survey
-        Layers stay symbolic; no store is contacted.
+        Layers stay symbolic; of the stores, none but their clouds are asked, by the chain.
     problems : list of Exception
         Futures of clusters that nobody knows, malformed tags.
     """
     surveyor = _Surveyor(chain, unknown, find_cluster, _variables_by_layer(graph, parts))
-    for name in view.toposort_layers(graph):
-        if name not in surveyor.variables:
-            continue
+    names = [name for name in view.toposort_layers(graph) if name in surveyor.variables]
+    found_in = {name: find_sources(view.embedded(graph.layers[name])) for name in names}
+    chain.ask(each.store for found in found_in.values() for each in found)
+    for name in names:
         layer = graph.layers[name]
         try:
-            surveyor.layer(name, layer)
+            surveyor.layer(name, layer, found_in[name])
             if (pin := (layer.annotations or {}).get("locality")) is not None:
                 surveyor.pins[name] = Region.parse(pin)
         except RegionError as error:

@@ -1,31 +1,49 @@
 """The region of a store: ways to know it, asked in order.
 
-A tag set by hand goes first, then the catalog's metadata, then the user's
-rules, then what the store itself gives away. Each answer keeps its evidence.
+A tag set by hand goes first, then the catalog's metadata and the store's, the user's
+rules, the table of public buckets, names of services that settle it, a probe of the cloud, and
+names that hint at it. Each answer keeps its evidence, and shows who contradicts it.
+Only the probe uses a network, and only where nobody before it knows.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, Self
 
+from xr_locality.config import Settings
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions.detection import Detection, Detector
+from xr_locality.regions.hostnames import HostnameDetector
+from xr_locality.regions.lookup import Lookup
 from xr_locality.regions.machine import LocalDetector
+from xr_locality.regions.probe import Probe, ProbeDetector, open_probe
 from xr_locality.regions.rules import Rules, RulesDetector
+from xr_locality.regions.stated import StatedDetector
 from xr_locality.regions.store import Store
+from xr_locality.regions.table import TableDetector
+from xr_locality.regions.tag import LEAVES
 from xr_locality.regions.tagged import TagDetector
 
 __all__ = ["Chain", "detectors", "register_detector", "unregister_detector"]
 
 _lock: Final = threading.Lock()
-# The detector of rules holds its place here; each chain puts in its own rules.
+# The detectors of rules and probes hold their places here; each chain puts in its own.
 _DETECTORS: Final[list[Detector]] = [
     TagDetector("hand", kind="hand"),
     TagDetector("catalog", kind="catalog"),
+    StatedDetector(),
     RulesDetector(Rules()),
+    TableDetector(),
+    HostnameDetector("service"),
+    ProbeDetector(),
+    HostnameDetector("hostname"),
     LocalDetector(),
 ]
+# What was written down once; a live answer goes before it, should there be one.
+_WRITTEN_DOWN: Final = frozenset({"table", "service", "hostname"})
 
 
 def detectors() -> tuple[Detector, ...]:
@@ -82,22 +100,68 @@ def _position(name: str, names: list[str]) -> int:
 
 
 class Chain:
-    """The registered detectors, with one user's rules among them.
+    """The registered detectors, with one user's rules and one probe among them.
 
     Parameters
     ----------
     rules : Rules, optional
         The user's rules; none by default.
+    probe : Probe, optional
+        Asks clouds for what nobody else knows; by default nobody is asked.
+    verify : bool, default False
+        Whether to ask also where somebody knows, so that contradictions show.
     """
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self._detectors = tuple(
-            RulesDetector(rules) if rules is not None and each.name == "rules" else each
-            for each in detectors()
-        )
+    def __init__(
+        self, rules: Rules | None = None, *, probe: Probe | None = None, verify: bool = False
+    ) -> None:
+        self._probe = probe
+        self._verify = verify
+        own: dict[str, Detector] = {ProbeDetector.name: ProbeDetector(probe)}
+        if rules is not None:
+            own[RulesDetector.name] = RulesDetector(rules)
+        self._detectors = tuple(own.get(each.name, each) for each in detectors())
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make the chain that the settings ask for.
+
+        Parameters
+        ----------
+        settings : Settings
+            Its rules, and whether and how long to probe.
+
+        Returns
+        -------
+        Chain
+
+        Raises
+        ------
+        ConfigurationError
+            If a rule cannot be understood.
+        """
+        rules = Rules.parse(settings.rules)
+        if settings.probe == "never":
+            return cls(rules)
+        probe = open_probe(seconds=settings.probe_timeout, directory=settings.cache_directory)
+        return cls(rules, probe=probe, verify=settings.probe == "always")
+
+    def ask(self, stores: Iterable[Store]) -> None:
+        """Probe those stores whose region nobody knows, all at once.
+
+        :meth:`detect` does it too, for one store: call this first with all that will
+        be looked for, or they wait for each other.
+
+        Parameters
+        ----------
+        stores : iterable of Store
+            Any.
+        """
+        if self._probe is not None:
+            self._probe.ask([store for store in stores if self._verify or not self._known(store)])
 
     def detect(self, store: Store) -> Detection | None:
-        """Return the first answer; None if nobody knows the region.
+        """Return the answer to believe; None if nobody knows the region.
 
         Parameters
         ----------
@@ -107,11 +171,24 @@ class Chain:
         Returns
         -------
         Detection or None
+            With who contradicts it. Of what may leave, the strictest word counts,
+            whoever said it, and that the reader pays counts from whoever knows.
         """
-        for detector in self._detectors:
-            if (detection := detector.detect(store)) is not None:
-                return detection
-        return None
+        self.ask([store])
+        known = self._answers(store)
+        if not known:
+            return None
+        first = known[0]
+        paid = [answer.requester_pays for answer in known]
+        if store.access is not None:
+            paid.append(store.access.requester_pays)
+        return replace(
+            first,
+            requester_pays=next((each for each in paid if each is not None), None),
+            leaves=max((answer.leaves for answer in known), key=LEAVES.index),
+            replicas=next((answer.replicas for answer in known if answer.replicas), ()),
+            conflicts=tuple(answer for answer in known[1:] if _contradicts(answer, first)),
+        )
 
     def conflicts(self, store: Store) -> tuple[Detection, ...]:
         """Return the later answers that contradict the first one.
@@ -127,17 +204,52 @@ class Chain:
         Returns
         -------
         tuple of Detection
-            In the order of the chain; empty if all who know agree.
+            In the order in which they are believed; empty if all who know agree.
         """
+        detection = self.detect(store)
+        return () if detection is None else detection.conflicts
+
+    def why_unknown(self, store: Store) -> str:
+        """Say why nobody knows the region of a store, for people.
+
+        Returns
+        -------
+        str
+            ``"nobody knows"``, with what a probe was answered if there was one.
+        """
+        answer = None if self._probe is None else self._probe.remembered(store)
+        return "nobody knows" if answer is None else f"nobody knows: {answer.evidence}"
+
+    def look_up(self, store: Store) -> Lookup:
+        """Return what is known of a store, also where that is not its region."""
+        detection = self.detect(store)
+        evidence = self.why_unknown(store) if detection is None else detection.evidence
+        return Lookup(store=store, detection=detection, evidence=evidence)
+
+    def _known(self, store: Store) -> bool:
+        """Say whether somebody knows who is asked before the probe."""
+        for detector in self._detectors:
+            if detector.name == ProbeDetector.name:
+                return False
+            if detector.detect(store) is not None:
+                return True
+        return True
+
+    def _answers(self, store: Store) -> list[Detection]:
+        """List all answers, those to believe first."""
         answers = [each.detect(store) for each in self._detectors]
         known = [answer for answer in answers if answer is not None]
-        if not known:
-            return ()
-        first, *later = known
-        return tuple(
-            answer
-            for answer in later
-            if answer.how != LocalDetector.name
-            and not first.region.contains(answer.region)
-            and not answer.region.contains(first.region)
-        )
+        live = [answer for answer in known if answer.how == ProbeDetector.name]
+        written = [answer for answer in known if answer.how in _WRITTEN_DOWN]
+        if live and written:
+            known.remove(live[0])
+            known.insert(known.index(written[0]), live[0])
+        return known
+
+
+def _contradicts(answer: Detection, first: Detection) -> bool:
+    return (
+        answer.how != LocalDetector.name
+        and not first.region.contains(answer.region)
+        and not answer.region.contains(first.region)
+    )

@@ -26,11 +26,21 @@ class Detection:
     #: What may leave the region.
     leaves: Leaves = "always"
     replicas: tuple[Replica, ...] = ()
+    #: What stands in a reader's way, such as ``"controlled"``; None if nobody said.
+    access: str | None = None
+    #: What others say who contradict it, in the order in which they are believed.
+    conflicts: tuple[Detection, ...] = ()
+
+    @property
+    def explanation(self) -> str:
+        """The evidence, and after it who says something else."""
+        others = "".join(f"; {each.evidence} says {each.region}" for each in self.conflicts)
+        return f"{self.evidence}{others}"
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """One way to know the region of a store.
+    """One way to know the region of a store, from what is at hand: it asks no network.
 
     Write one in a file of its own and hand it to
     :func:`xr_locality.regions.detect.register_detector`.

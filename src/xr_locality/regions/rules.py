@@ -8,8 +8,9 @@ from typing import Any, Self, TypeAlias
 
 from xr_locality.errors import ConfigurationError, LocalityError, raise_together
 from xr_locality.regions.detection import Detection
+from xr_locality.regions.hostnames import as_bucket
 from xr_locality.regions.model import Region
-from xr_locality.regions.store import Store
+from xr_locality.regions.store import Store, without_secrets
 
 __all__ = ["Rule", "Rules", "RulesDetector"]
 
@@ -21,7 +22,7 @@ _Place: TypeAlias = tuple[str, str | None, str, str]
 class Rule:
     """Everything below one URL is in one region."""
 
-    #: As the user wrote it.
+    #: As the user wrote it, but for secrets.
     url: str
     store: Store
     region: Region
@@ -74,8 +75,8 @@ class Rules:
                     raise ConfigurationError(f"the rule {other.url!r} says {str(other.region)!r}.")
             except LocalityError as err:
                 problem = ConfigurationError(
-                    f"The rule {url!r}: {region!r} in locality.rules cannot be used: {err}",
-                    url=url,
+                    f"The rule {_shown(url)!r}: {region!r} in locality.rules cannot be used: {err}",
+                    url=_shown(url),
                 )
                 problem.__cause__ = err
                 problems.append(problem)
@@ -108,7 +109,8 @@ class RulesDetector:
 
     def detect(self, store: Store) -> Detection | None:
         """Return what the user's rules say of `store`."""
-        rule = self._rules.find(store)
+        # A rule for a bucket holds for its web address too.
+        rule = self._rules.find(store) or self._rules.find(as_bucket(store))
         if rule is None:
             return None
         return Detection(region=rule.region, evidence=f"rule {rule.url!r}", how=self.name)
@@ -118,7 +120,11 @@ def _rule(url: str, region: Any) -> Rule:
     store = Store.from_url(url)
     if not (store.bucket or store.account or store.protocol in ("file", "memory")):
         raise ConfigurationError("it names no bucket or host.")
-    return Rule(url=url, store=store, region=Region.parse(region))
+    return Rule(url=_shown(url), store=store, region=Region.parse(region))
+
+
+def _shown(url: Any) -> Any:
+    return without_secrets(url) if isinstance(url, str) else url
 
 
 def _place(rule: Rule) -> _Place:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from xr_locality.errors import SourceError
+from xr_locality.regions.access import Access
 
-__all__ = ["Store"]
+__all__ = ["Store", "without_secrets"]
 
 _ALIASES: Final = {
     "s3a": "s3",
@@ -35,7 +37,13 @@ _WRAPPERS: Final = frozenset({"blockcache", "cached", "dir", "filecache", "simpl
 _WITHOUT_BUCKET: Final = frozenset({"file", "memory"})
 
 _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
+# A multi-region access point has two colons of its own.
+_CHAINED: Final = re.compile(r"(?<!arn:aws:s3)::")
 _AZURE_HOST: Final = re.compile(r"(?P<account>[^./@]+)\.(?:blob|dfs)\.core\.[a-z.]+")
+# Before an "@" Azure's URLs name a container, web addresses may have a token.
+_SECRETS: Final = re.compile(
+    r"(?<=://)[^\s/@:]*:[^\s@]*@|(?<=http://)[^\s/]*@|(?<=https://)[^\s/]*@|(?<=\S)\?[^\s'\"]*"
+)
 _CONNECTION_FIELD: Final = re.compile(r"(?:^|;)\s*(AccountName|BlobEndpoint)\s*=([^;]*)")
 # The provider's own endpoints: naming one is the same as naming none, since a
 # bucket's name is then unique in the whole of the provider's cloud.
@@ -44,6 +52,8 @@ _OWN_ENDPOINT: Final = {
     "gs": re.compile(r"https?://(?:storage|www)\.googleapis\.com"),
     "az": re.compile(r"https?://[^./]+\.(?:blob|dfs)\.core\.[a-z.]+"),
 }
+
+_OWN_HOST: Final = {"s3": "s3.amazonaws.com", "gs": "storage.googleapis.com"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +74,8 @@ class Store:
     endpoint_url: str | None = None
     #: The storage account, for Azure.
     account: str | None = None
+    #: How it is opened. Not part of what it is, never shown, and pickled without its secrets.
+    access: Access | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", self.path.strip("/"))
@@ -99,7 +111,7 @@ class Store:
         if not (isinstance(url, str) and url.strip()):
             raise SourceError(f"A store's URL must be text that is not empty, not {url!r}.")
         options = dict(storage_options or {})
-        *outer, last = url.split("::")
+        *outer, last = _CHAINED.split(url)
         scheme, rest = _split(last)
         if scheme in _WRAPPERS and "target_protocol" in options:
             inner = options.get("target_options") or {}
@@ -138,17 +150,18 @@ class Store:
         if protocol in _WITHOUT_BUCKET:
             return cls(protocol=protocol, path=path)
         if protocol in ("http", "https"):
-            parts = urlsplit(path)
+            parts = _parts(path)
             return cls(
                 protocol=parts.scheme.lower() or protocol,
                 bucket=parts.netloc.rpartition("@")[2].lower(),
                 path=parts.path,
             )
-        known = _defaults(protocol) | dict(options or {})
+        given, defaults = dict(options or {}), _defaults(protocol)
+        known = defaults | given
         if protocol not in ("s3", "gs", "az") and known.get("host"):
             port = f":{known['port']}" if known.get("port") else ""
             return cls(protocol=protocol, bucket=f"{known['host']}{port}", path=path)
-        bucket, _, key = path.lstrip("/").partition("/")
+        bucket, _, key = _without_userinfo(path.lstrip("/")).partition("/")
         if protocol == "az":
             account, bucket, key = _azure(bucket, key, known)
         else:
@@ -159,6 +172,9 @@ class Store:
             path=key,
             endpoint_url=_endpoint(protocol, known),
             account=account,
+            access=Access.read(
+                protocol, given, defaults=defaults, own_host=_OWN_HOST.get(protocol, "")
+            ),
         )
 
     @property
@@ -202,10 +218,32 @@ class Store:
             path=f"{self.path}/{path.strip('/')}",
             endpoint_url=self.endpoint_url,
             account=self.account,
+            access=self.access,
         )
 
     def __str__(self) -> str:
         return f"{self.url} at {self.endpoint_url}" if self.endpoint_url else self.url
+
+
+def without_secrets(text: str) -> str:
+    """Take out of a text what is secret in the URLs that it shows.
+
+    Parameters
+    ----------
+    text : str
+        Whatever a user wrote.
+
+    Returns
+    -------
+    str
+        With "…" for user names, passwords, and queries, which may be signatures.
+
+    Examples
+    --------
+    >>> without_secrets("no s3://key:secret@bucket/a, nor https://host/a?sig=secret")
+    'no s3://…bucket/a, nor https://host/a…'
+    """
+    return _SECRETS.sub("…", text)
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -217,9 +255,33 @@ def _split(url: str) -> tuple[str, str]:
     return _ALIASES.get(scheme, scheme), match["rest"]
 
 
+def _parts(url: str) -> SplitResult:
+    parts = None
+    with suppress(ValueError):
+        split = urlsplit(url)
+        # A password with a slash in it makes a port that is no number.
+        _ = split.port
+        parts = split
+    if parts is None:
+        # Not from the error, which shows what may be a password.
+        raise SourceError(
+            "A store's URL cannot be understood: its host or its port is malformed. Percent-encode "
+            "what stands before its '@', or leave it out."
+        )
+    return parts
+
+
 def _before_glob(path: str) -> str:
     head, star, _ = path.partition("*")
     return head.rpartition("/")[0] if star else path
+
+
+def _without_userinfo(path: str) -> str:
+    """Drop ``key:secret@``; secrets of AWS have slashes in them, names of buckets no colons."""
+    bucket = path.partition("/")[0]
+    if ":" in bucket and "@" in path and not bucket.startswith("arn:"):
+        return path.partition("@")[2]
+    return path
 
 
 def _absolute(path: str) -> str:
@@ -240,8 +302,9 @@ def _defaults(protocol: str) -> dict[str, Any]:
 
 
 def _endpoint(protocol: str, options: Mapping[str, Any]) -> str | None:
-    client = options.get("client_kwargs") or {}
-    given = options.get("endpoint_url") or client.get("endpoint_url")
+    client = options.get("client_kwargs")
+    nested = client.get("endpoint_url") if isinstance(client, Mapping) else None
+    given = options.get("endpoint_url") or nested
     if protocol == "s3":
         # In botocore's own order.
         given = given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -251,7 +314,7 @@ def _endpoint(protocol: str, options: Mapping[str, Any]) -> str | None:
         given = _connection(options).get("BlobEndpoint")
     if not given:
         return None
-    parts = urlsplit(str(given))
+    parts = _parts(str(given))
     host = parts.netloc.rpartition("@")[2].lower()
     endpoint = f"{parts.scheme.lower()}://{host}{parts.path.rstrip('/')}"
     own = _OWN_ENDPOINT.get(protocol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xr_locality.regions.detection import Detection
+from xr_locality.regions.hostnames import as_bucket
 from xr_locality.regions.registry import REGISTRY, Kind, TagRegistry
 from xr_locality.regions.store import Store
 
@@ -30,6 +31,8 @@ class TagDetector:
     def detect(self, store: Store) -> Detection | None:
         """Return what the tag of `store`, or of a prefix above it, says."""
         tag = self._registry.find(store, kind=self._kind)
+        if tag is None and (bucket := as_bucket(store)) is not store:
+            tag = self._registry.find(bucket, kind=self._kind)
         if tag is None:
             return None
         return Detection(

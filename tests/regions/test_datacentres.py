@@ -1,0 +1,41 @@
+import pytest
+
+from xr_locality.regions.datacentres import region_of_storage_host
+from xr_locality.regions.known import known_regions
+
+
+@pytest.mark.parametrize(
+    ("name", "region"),
+    [
+        ("blob.ams20prdstr02a.store.core.windows.net", "azure:westeurope"),
+        ("BLOB.DUB09PRDSTR07A.store.core.windows.net.", "azure:northeurope"),
+        ("dfs.mwh20prdstr02e.store.core.windows.net", "azure:westus2"),
+        ("blob.bl5prdstr10a.store.core.windows.net", "azure:eastus"),
+        ("web.tyo22prdstr07a.store.core.windows.net", "azure:japaneast"),
+    ],
+)
+def test_datacentre(name: str, region: str) -> None:
+    """The name of a storage server begins with its datacentre."""
+    assert str(region_of_storage_host(name)) == region
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blob.xyz20prdstr02a.store.core.windows.net",
+        "blob.ams20prdstr02a.store.core.windows.net.evil.org",
+        "ams.example.org",
+        "account.blob.core.windows.net",
+        "",
+    ],
+)
+def test_other_names(name: str) -> None:
+    """Another name says nothing."""
+    assert region_of_storage_host(name) is None
+
+
+def test_all_regions_are_azures() -> None:
+    """Each code stands for a region that Azure has."""
+    from xr_locality.regions.datacentres import _CODES
+
+    assert {f"azure:{name}" for name in _CODES.values()} <= known_regions().keys()
