@@ -29,17 +29,16 @@ from numpy.typing import NDArray
 
 from xr_locality.errors import ConfigurationError
 from xr_locality.placement.costs import CostModel
-from xr_locality.placement.greedy import place_forward, place_together
-from xr_locality.placement.problem import PlacementProblem, Prices, evaluate, moves
+from xr_locality.placement.problem import PlacementProblem
 from xr_locality.placement.solve import Placement, solve
 from xr_locality.regions.known import known_regions
 from xr_locality.regions.model import LOCAL, Region
+from xr_locality.testing.ways import Way, compare_ways, price_way
 
 __all__ = [
     "SHAPES",
     "Simulated",
     "SyntheticGraph",
-    "Way",
     "cloud_regions",
     "simulate",
 ]
@@ -320,22 +319,6 @@ SHAPES: Final[Mapping[str, Callable[..., SyntheticGraph]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """One way to do the work.
-
-    Attributes
-    ----------
-    nbytes : int
-        Bytes that cross.
-    usd : float
-        What they cost.
-    """
-
-    nbytes: int
-    usd: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
     """What the ways of doing some work would move.
 
@@ -401,78 +384,12 @@ def simulate(
     found = solve(problem, prices)
     seconds = time.perf_counter() - started
 
-    def way(placed: _Ints) -> Way:
-        return Way(
-            nbytes=sum(_moved(problem, placed).values()),
-            usd=sum(
-                costs.usd(problem.places[source], problem.places[target], nbytes)
-                for (source, target), nbytes in _moved(problem, placed).items()
-            ),
-        )
-
-    alone = min(
-        (place_together(problem, region) for region in range(problem.n_regions)),
-        key=lambda placed: evaluate(problem, placed, prices.objective),
-    )
-    ways = {
-        "local": way(np.full(problem.n_tasks, problem.n_regions)),
-        "best single region": way(alone),
-        "split by hand": way(by_hand(problem)),
-        "greedy forward": way(place_forward(problem, prices)),
-        "plan": way(found.placed),
-    }
+    ways = compare_ways(problem, costs, objective=objective)
     return Simulated(
         n_tasks=problem.n_tasks,
         n_regions=problem.n_regions,
-        ways=ways,
+        ways={**ways, "plan": price_way(problem, found.placed, costs)},
         placement=found,
         gap=found.gap,
         seconds=seconds,
     )
-
-
-def by_hand(problem: PlacementProblem) -> _Ints:
-    """Run what takes one region's data there, and what takes several at the client.
-
-    The split of the Pangeo notebook of 2020: a client for each region, and the
-    results combined in the notebook.
-
-    Parameters
-    ----------
-    problem : PlacementProblem
-        Its last place is the client's.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_tasks,)
-        Place of each task.
-    """
-    n_places, client = problem.n_places, problem.n_places - 1
-    where = np.concatenate([np.arange(n_places), np.full(problem.n_tasks, -1)])
-    made, takers = problem.makers[problem.values], problem.takers
-    # Once a round for each step of the graph: regions spread from what is read.
-    while True:
-        known = (where[made] >= 0) & (takers >= n_places)
-        low = np.full(len(where), n_places)
-        high = np.full(len(where), -1)
-        np.minimum.at(low, takers[known], where[made[known]])
-        np.maximum.at(high, takers[known], where[made[known]])
-        new = where.copy()
-        mixed = (high >= 0) & ((low != high) | ((where >= 0) & (where != high)))
-        new[high >= 0] = high[high >= 0]
-        new[mixed] = client
-        new[:n_places] = np.arange(n_places)
-        if np.array_equal(new, where):
-            return np.where(where[n_places:] >= 0, where[n_places:], client)
-        where = new
-
-
-def _moved(problem: PlacementProblem, placed: _Ints) -> dict[tuple[int, int], int]:
-    values, sources, targets = moves(problem, placed)
-    pairs, group = np.unique(sources * problem.n_places + targets, return_inverse=True)
-    sums = np.zeros(len(pairs), dtype=np.int64)
-    np.add.at(sums, group, problem.nbytes[values])
-    return {
-        (int(pair) // problem.n_places, int(pair) % problem.n_places): int(nbytes)
-        for pair, nbytes in zip(pairs, sums, strict=True)
-    }
