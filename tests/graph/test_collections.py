@@ -66,6 +66,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "nameless DataArray": lambda: lazy().t.rename(None),
     "DataArray that is its own coordinate": lambda: lazy().lat,
     "DataArray named as another coordinate": lambda: lazy().t.rename("lat"),
+    "DataArray with a MultiIndex": lambda: lazy().t.stack(cell=["y", "x"]),
     "DataTree": tree,
     "DataTree below another": lambda: tree()["child"],
     "Variable": lambda: lazy().t.variable,

@@ -234,10 +234,13 @@ def _lazy_array(variable: xr.Variable) -> Any | None:
     """Get a variable's dask array; None where its values are in memory already."""
     if is_dask_collection(variable._data):
         return variable._data
+    return None if _in_memory(variable) else variable.chunk()._data
+
+
+def _in_memory(variable: xr.Variable) -> bool:
     # What xarray itself asks before it loads a variable; there is no public way to tell.
-    if variable._in_memory:
-        return None
-    return variable.chunk()._data
+    # The levels of a MultiIndex say no, but an index is never loaded and has no chunks.
+    return isinstance(variable, xr.IndexVariable) or variable._in_memory
 
 
 def _nest(keys: Any, values: Mapping[Key, Any]) -> Any:
@@ -266,4 +269,4 @@ def _hide(item: Any) -> Any:
 
 def _is_lazy(item: _XarrayObject) -> bool:
     variables = (variable for _, variable in _variables_of(item).values())
-    return any(is_dask_collection(each._data) or not each._in_memory for each in variables)
+    return any(is_dask_collection(each._data) or not _in_memory(each) for each in variables)
