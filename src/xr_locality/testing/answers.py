@@ -7,6 +7,7 @@ from typing import Any
 
 import dask
 import numpy as np
+import pandas as pd
 import xarray as xr
 from dask.base import compute as dask_compute
 from dask.base import is_dask_collection
@@ -42,7 +43,7 @@ def assert_same(got: Any, expected: Any) -> None:
     Parameters
     ----------
     got, expected : Any
-        Containers of xarray objects, arrays and other values.
+        Containers of xarray objects, arrays, tables and other values.
 
     Raises
     ------
@@ -69,6 +70,12 @@ def assert_same(got: Any, expected: Any) -> None:
             assert list(one.attrs) == list(other.attrs), f"{name}: the order of attributes differs"
     elif isinstance(expected, np.ndarray | np.generic):
         _assert_same_values(got, expected, "array")
+    elif isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(got, expected, check_exact=True)
+    elif isinstance(expected, pd.Series):
+        pd.testing.assert_series_equal(got, expected, check_exact=True)
+    elif isinstance(expected, pd.Index):
+        pd.testing.assert_index_equal(got, expected, exact=True)
     else:
         assert got == expected
 
@@ -100,7 +107,8 @@ def _variables(item: Any) -> Iterator[tuple[str, xr.Variable]]:
 def _assert_loaded(item: Any) -> None:
     for name, variable in _variables(item):
         assert not is_dask_collection(variable._data), f"{name} is still a dask array"
-        assert variable._in_memory, f"{name} is still to be read"
+        in_memory = isinstance(variable, xr.IndexVariable) or variable._in_memory
+        assert in_memory, f"{name} is still to be read"
 
 
 def _assert_same_values(got: Any, expected: Any, name: str) -> None:
