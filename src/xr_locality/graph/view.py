@@ -7,11 +7,12 @@ for its tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import getitem
 from typing import Any
 
-from dask._task_spec import DataNode, GraphNode, Task, TaskRef
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 from dask._task_spec import cull as cull_tasks
 from dask.array.core import load_store_chunk
 from dask.blockwise import Blockwise, BlockwiseDepDict
@@ -207,6 +208,56 @@ def _cull_layer(
 def tasks_of(layer: Layer, keys: Iterable[Key]) -> dict[Key, Any]:
     """Make the tasks of some of a layer's keys."""
     return {key: layer[key] for key in keys}
+
+
+def as_node(key: Key, value: object, keys: Container[Key]) -> GraphNode:
+    """Make a task, an alias or a value of what a graph holds for a key, legacy or not.
+
+    Parameters
+    ----------
+    key : key
+        The key.
+    value : object
+        What the graph holds.
+    keys : container of key
+        Says what is a key of the graph.
+    """
+    node = convert_legacy_task(key, value, keys)
+    return node if isinstance(node, GraphNode) else DataNode(key, node)
+
+
+def block_of(layer: Blockwise, index: tuple[int, ...]) -> GraphNode:
+    """Make one task of a symbolic layer, and none of the others."""
+    key: Key = (layer.output, *index)
+    task: GraphNode = layer.cull({key}, set())[0][key]
+    return task
+
+
+def target_of(node: GraphNode) -> Key | None:
+    """Get the key that an alias stands for; None for other nodes."""
+    return node.target if isinstance(node, Alias) else None
+
+
+def taken_from(value: object) -> Key | None:
+    """Get the key of the value that a task takes an item of, or stands for.
+
+    So do the layers of single arrays over functions that return several.
+    """
+    if isinstance(value, Alias):
+        return value.target
+    if isinstance(value, Task) and value.func is getitem and isinstance(value.args[0], TaskRef):
+        return value.args[0].key if _is_item(value.args[1]) else None
+    if isinstance(value, tuple) and len(value) == 3 and value[0] is getitem and _is_item(value[2]):
+        return value[1]  # type: ignore[no-any-return]
+    return value if isinstance(value, str) else None
+
+
+def _is_item(index: object) -> bool:
+    """Whether an index takes an item of a container, and cuts nothing."""
+    if isinstance(index, DataNode):
+        index = index.value
+    cuts = isinstance(index, slice | tuple | list) or index is None or index is Ellipsis
+    return not cuts and not hasattr(index, "shape")
 
 
 def restrict(layer: Layer, keys: set[Key]) -> Layer:
