@@ -87,10 +87,11 @@ class Describer:
 
     def key(self, layer: str, key: Key) -> Description:
         """Describe one key of a layer."""
-        stack = [(layer, key)]
+        stack, waiting = [(layer, key)], set[Key]()
         while stack:
             name, each = stack[-1]
             if each in self._keys:
+                waiting.discard(each)
                 stack.pop()
                 continue
             if (block := self._block(name, each)) is not None:
@@ -101,7 +102,12 @@ class Describer:
                 self._keys[each] = Unknown(reason="its task cannot be looked at")
                 continue
             missing = [key for key in node.dependencies if key not in self._keys]
+            if waiting.intersection(missing) or each in missing:
+                # As an alias of its own key.
+                self._keys[each] = Unknown(reason="its task takes itself")
+                continue
             if missing:
+                waiting.add(each)
                 stack.extend((self.home(key, name), key) for key in sorted(missing, key=repr))
                 continue
             inputs = {key: self._keys[key] for key in node.dependencies}
@@ -145,9 +151,10 @@ class Describer:
     def _block(self, name: str, key: Key) -> Description | None:
         """Describe a key as a block of its layer, or as a piece that overlaps."""
         layer = self.graph.layers[name]
-        if isinstance(layer, MaterializedLayer) and view.is_value(layer.mapping.get(key, ())):
-            if view.is_future(layer.mapping[key]):
-                return self._future(name, key)
+        value = layer.mapping.get(key, ()) if isinstance(layer, MaterializedLayer) else ()
+        if view.is_future(value):
+            return self._future(name, key)
+        if view.is_value(value):
             # Whatever the layer states: its value may count, as labels do.
             return None
         known = self.layer(name)
@@ -250,7 +257,7 @@ def _believed(layer: Layer, blocks: Blocks | Unknown) -> Blocks | None:
         task: Any = layer.task
     elif isinstance(layer, MaterializedLayer):
         value = next(iter(layer.mapping.values()), None)
-        if view.is_value(value):
+        if view.is_value(value) or view.is_future(value):
             return blocks
         task = view.as_node((), value, ())
     else:
