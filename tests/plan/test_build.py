@@ -221,7 +221,10 @@ def test_pinned_tasks_run_where_they_are_told() -> None:
 
 def test_guesses_are_told() -> None:
     """A size that was guessed is among what the plan does not know."""
-    lists = [dask.delayed(list)(stored(region).mean(0)) for region in (OREGON, IOWA)]
+    lists = [
+        dask.delayed(lambda array: array.tolist())(stored(region).mean(0))
+        for region in (OREGON, IOWA)
+    ]
     plan = planned(dask.delayed(sum)(lists, []), remote_read="never", objective="bytes")
     assert any("boundary value" in doubt for doubt in plan.unknowns)
 

@@ -28,11 +28,14 @@ class HeldValue:
         Keeps it there, for as long as this exists.
     pull : callable
         Brings it here.
+    nbytes : int or None
+        Its size in memory, where the cluster has said so.
     """
 
     region: Region
     future: Any = field(repr=False)
     pull: Callable[[], Any] = field(repr=False)
+    nbytes: int | None = None
 
     def get(self) -> Any:
         """Bring the value here; what a plain ``.compute()`` runs."""
@@ -72,13 +75,24 @@ def hold(collection: Any, keys: list[Key], values: Mapping[Key, HeldValue]) -> A
 def reveal(graph: HighLevelGraph) -> HighLevelGraph:
     """Put Futures where a graph holds such values, for those who know what to do with them."""
     layers = {
-        name: MaterializedLayer({key: _held(task).future for key, task in layer.mapping.items()})
+        name: _futures(layer)
         for name, layer in graph.layers.items()
         if isinstance(layer, MaterializedLayer) and _all_held(layer)
     }
     if not layers:
         return graph
     return HighLevelGraph({**graph.layers, **layers}, graph.dependencies)
+
+
+def _futures(layer: MaterializedLayer) -> MaterializedLayer:
+    """Put Futures for a layer's values, and keep what it states of them, sizes too."""
+    held = {key: _held(task) for key, task in layer.mapping.items()}
+    sizes = {key: each.nbytes for key, each in held.items() if each.nbytes is not None}
+    return MaterializedLayer(
+        {key: each.future for key, each in held.items()},
+        annotations=layer.annotations,
+        collection_annotations={**(layer.collection_annotations or {}), "nbytes": sizes},
+    )
 
 
 def _all_held(layer: MaterializedLayer) -> bool:

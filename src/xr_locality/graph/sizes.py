@@ -1,45 +1,43 @@
 """Estimate the bytes of each key's value, and say how sure we are.
 
-What a layer's ``collection_annotations`` say is true for arrays that a user can
-hold, and a hint for what lies between: a reduction's partials carry the chunks
-of its input. So a rule for reductions comes first, then the annotations, and
-what is left is a stated guess, never 0.
+Values at hand are measured; others are described by what their layers state, by
+rules and by trying functions on small stand-ins (:mod:`describe`); what is left
+is a stated guess, never 0.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from dask._task_spec import Alias, Task, TaskRef
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, Layer
 from dask.typing import Key
-from dask.utils import funcname
+from dask.utils import parse_bytes
+from numpy.typing import NDArray
 
 from xr_locality.graph import view
+from xr_locality.graph.blocks import Blocks, of_chunks
 from xr_locality.graph.collections import Part
+from xr_locality.graph.describe import Describer
+from xr_locality.graph.fit import stated
+from xr_locality.graph.values import Description, Shaped, Unknown, leaves, measure, nbytes_of
 
-__all__ = ["GUESSED_NBYTES", "Size", "SizeEstimator"]
+__all__ = ["ANNOTATION", "GUESSED_NBYTES", "Size", "SizeEstimator", "Sizes"]
 
 #: Bytes assumed for a value of which nothing is known: one page of a small array.
-GUESSED_NBYTES = 1_000_000
+GUESSED_NBYTES: Final = 1_000_000
+
+#: Name under which ``dask.annotate`` says the bytes of each value of a layer.
+ANNOTATION: Final = "locality_nbytes"
 
 #: Bytes of what a task says that has written a chunk.
-_WRITTEN_NBYTES = 4
+_WRITTEN_NBYTES: Final = 4
 
-#: Arrays that one partial of a reduction holds: ``mean`` keeps a sum and a count.
-_FIELDS = {
-    "mean_chunk": 2,
-    "mean_combine": 2,
-    "moment_chunk": 3,
-    "moment_combine": 3,
-    "arg_chunk": 2,
-    "arg_combine": 2,
-}
+_ADVICE: Final = f"; dask.annotate({ANNOTATION}=...) says better"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +50,22 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Estimated bytes of several values."""
+    """Estimated bytes of several values.
 
-    nbytes: Any
-    guessed: Any
+    Attributes
+    ----------
+    nbytes : ndarray of int, shape (n,)
+        At least 1.
+    guessed : ndarray of bool, shape (n,), or None
+        Which are only a guess; None where none is.
+    why : str or None
+        Why those are guessed, in the words of :attr:`Size.guess`; of several
+        reasons, the first.
+    """
+
+    nbytes: NDArray[np.int64]
+    guessed: NDArray[np.bool_] | None
     why: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Chunks:
-    """Bytes of an array layer's blocks, by block index."""
-
-    chunks: tuple[tuple[float, ...], ...]
-    itemsize: int
-    #: Axes that each block has reduced to length 1.
-    reduced: frozenset[int] = frozenset()
-    fields: int = 1
-
-    def shape(self, index: tuple[Any, ...]) -> tuple[float, ...]:
-        """Shape of one block; lengths that are not known are nan."""
-        return tuple(
-            1 if axis in self.reduced else lengths[block]
-            for axis, (block, lengths) in enumerate(zip(index, self.chunks, strict=True))
-        )
-
-    def of(self, index: tuple[Any, ...]) -> float:
-        """Bytes of one block."""
-        return math.prod(self.shape(index)) * self.itemsize * self.fields
 
 
 @dataclass(slots=True)
@@ -91,17 +78,28 @@ class SizeEstimator:
         Not optimised.
     parts : tuple of Part
         The collections computed: the chunks that a collection states are exact.
+
+    Notes
+    -----
+    A user says better with ``dask.annotate(locality_nbytes=...)`` around what makes
+    the layer: bytes of each of its values, as an int, as text (``"10 MB"``), or as a
+    function of the key.
     """
 
     graph: HighLevelGraph
     parts: tuple[Part, ...]
-    _layers: dict[str, _Chunks | str] = field(default_factory=dict)
+    _describer: Describer = field(init=False)
 
     def __post_init__(self) -> None:
+        results: dict[str, Blocks] = {}
         for part in self.parts:
             chunks, dtype = getattr(part.collection, "chunks", None), _dtype(part.collection)
-            if chunks is not None and dtype is not None:
-                self._layers[part.collection.name] = _Chunks(chunks=chunks, itemsize=dtype.itemsize)
+            if chunks is None or dtype is None or np.isnan(sum(map(sum, chunks))):
+                continue
+            meta = getattr(part.collection, "_meta", None)
+            masked = isinstance(meta, np.ma.MaskedArray)
+            results[part.collection.name] = of_chunks(chunks, dtype, masked=masked)
+        self._describer = Describer(self.graph, results)
 
     def of(self, layer: str, key: Key, value: object = None) -> Size:
         """Estimate one key's value.
@@ -115,140 +113,111 @@ class SizeEstimator:
         value : object, optional
             The value itself where the graph holds it: an array's size is exact.
         """
-        nbytes = getattr(value, "nbytes", None)
-        if isinstance(nbytes, int):
-            return Size(max(nbytes, 1))
-        if view.writes(self.graph.layers[layer]):
-            return Size(_WRITTEN_NBYTES)
-        known = self._known(layer)
-        if isinstance(known, str):
-            return Size(GUESSED_NBYTES, known)
-        if isinstance(key, tuple) and key[0] == layer and len(key) - 1 == len(known.chunks):
-            return _size_of_block(layer, key, known)
-        return self._size_of_piece(layer, key, known)
+        if isinstance(getattr(value, "nbytes", None), int):
+            return Size(max(measure(value), 1))
+        said = self._said(layer)
+        if said is not None:
+            return Size(said(key))
+        return self._size(layer, self._describer.key(layer, key))
 
-    def of_keys(self, layer: str, keys: Any) -> Sizes:
-        """Estimate several keys' values."""
+    def of_keys(self, layer: str, keys: Sequence[Key]) -> Sizes:
+        """Estimate the values of several keys of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer that makes the keys.
+        keys : sequence of key, length n
+            The keys.
+        """
+        known = self._describer.layer(layer)
+        if isinstance(known, Blocks) and all(
+            isinstance(key, tuple) and key[0] == layer and known.holds(key[1:]) for key in keys
+        ):
+            indices = np.array([key[1:] for key in keys], dtype=np.intp)  # type: ignore[index]
+            return self.of_blocks(layer, indices.reshape(len(keys), len(known.numblocks)))
         sizes = [self.of(layer, key) for key in keys]
-        guessed = np.array([each.guess is not None for each in sizes], dtype=bool)
-        why = next((each.guess for each in sizes if each.guess), None)
+        guessed = np.array([size.guess is not None for size in sizes], dtype=bool)
         return Sizes(
-            nbytes=np.array([each.nbytes for each in sizes], dtype=np.int64),
+            nbytes=np.array([size.nbytes for size in sizes], dtype=np.int64),
             guessed=guessed if guessed.any() else None,
-            why=why,
+            why=next((size.guess for size in sizes if size.guess is not None), None),
         )
 
-    def of_blocks(self, layer: str, indices: Any) -> Sizes:
-        """Estimate several blocks."""
-        return self.of_keys(layer, [(layer, *each) for each in indices.tolist()])
+    def of_blocks(self, layer: str, indices: NDArray[np.intp]) -> Sizes:
+        """Estimate the values of several blocks of an array layer.
 
-    def _known(self, layer: str) -> _Chunks | str:
-        if layer not in self._layers:
-            self._layers[layer] = _describe(self.graph.layers[layer])
-        return self._layers[layer]
+        Parameters
+        ----------
+        layer : str
+            Its name; the keys are ``(layer, *index)``.
+        indices : ndarray of int, shape (n, ndim)
+            Of the blocks.
+        """
+        said, known = self._said(layer), self._describer.layer(layer)
+        if said is not None or known is None:
+            return self.of_keys(layer, [(layer, *index) for index in indices.tolist()])
+        guess = self._guess(layer, known.pattern)
+        return Sizes(
+            nbytes=np.maximum(known.nbytes(indices), 1),
+            guessed=None if guess is None else np.ones(len(indices), dtype=bool),
+            why=guess,
+        )
 
-    def _size_of_piece(self, layer: str, key: Key, known: _Chunks) -> Size:
-        """Estimate what rechunking and overlapping cut out of a block."""
-        shape = self._shape_of_piece(self.graph.layers[layer].get(key))
-        if shape is not None and not any(map(math.isnan, shape)):
-            return Size(max(int(math.prod(shape)) * known.itemsize, 1))
-        mean = known.of((0,) * len(known.chunks)) if known.chunks else GUESSED_NBYTES
-        nbytes = GUESSED_NBYTES if math.isnan(mean) else max(int(mean), 1)
-        return Size(nbytes, f"layer {layer!r} cuts pieces of a size that it does not state")
+    def total(self, layer: str) -> Size:
+        """Sum the bytes of all of a layer's blocks, without going through them where it can.
 
-    def _shape_of_piece(self, task: object) -> tuple[float, ...] | None:
-        """Shape of what a task slices out of a block, or of the block that it names."""
-        match task:
-            case Task(func=function, args=(TaskRef(key=source), tuple(index))):
-                pass
-            case Alias(target=source):
-                return self._shape_of(source)
-            case (function, tuple(source), tuple(index)) if callable(function):
-                pass
-            case (str(), *_):
-                return self._shape_of(task)  # type: ignore[arg-type]
-            case _:
-                return None
-        shape = self._shape_of(source)
-        if shape is None or funcname(function) != "getitem":
-            return None
-        return _sliced(shape, index)
+        Layers whose tasks have to be looked at one by one are; symbolic ones of which
+        nothing is known count as one guessed value.
+        """
+        said, known = self._said(layer), self._describer.layer(layer)
+        if said is None and known is not None:
+            return Size(max(known.total(), 1), self._guess(layer, known.pattern))
+        here = self.graph.layers[layer]
+        if view.is_symbolic(here) and not isinstance(here, Blockwise):
+            return self._size(layer, _NOTHING)
+        keys = here.get_output_keys() if isinstance(here, Blockwise) else here
+        sizes = self.of_keys(layer, sorted(keys, key=repr))
+        return Size(max(int(sizes.nbytes.sum()), 1), sizes.why)
 
-    def _shape_of(self, key: Key) -> tuple[float, ...] | None:
-        name = key[0] if isinstance(key, tuple) else None
-        if not isinstance(name, str) or not isinstance(key, tuple):
-            return None
-        known = self._known(name) if name in self.graph.layers else None
-        if not isinstance(known, _Chunks) or len(known.chunks) != len(key) - 1:
-            return None
-        return known.shape(key[1:])
+    def _said(self, layer: str) -> Callable[[Key], int] | None:
+        """Get the bytes that a layer's annotations give to each key, if they do."""
+        here = self.graph.layers[layer]
+        said = (here.annotations or {}).get(ANNOTATION)
+        if said is None:
+            return (lambda _: _WRITTEN_NBYTES) if view.writes(here) else None
+        if callable(said):
+            return lambda key: max(int(parse_bytes(said(key))), 1)
+        nbytes = max(int(parse_bytes(said)), 1)
+        return lambda _: nbytes
 
+    def _size(self, layer: str, description: Description) -> Size:
+        nbytes = nbytes_of(description)
+        if not isinstance(nbytes, Unknown):
+            return Size(max(nbytes, 1), self._guess(layer, description))
+        known = self._describer.layer(layer)
+        # Of pieces that a layer cuts: as if each were a block.
+        of_block = known.total() // max(math.prod(known.numblocks), 1) if known else GUESSED_NBYTES
+        reason = stated_reason(self.graph.layers[layer]) or nbytes.reason or _NOTHING.reason
+        return Size(max(of_block, 1), f"layer {layer!r}: {reason}{_ADVICE}")
 
-def _size_of_block(layer: str, key: tuple[Any, ...], known: _Chunks) -> Size:
-    try:
-        nbytes = known.of(key[1:])
-    except (IndexError, TypeError):
-        return Size(GUESSED_NBYTES, f"layer {layer!r} makes more blocks than it states")
-    if math.isnan(nbytes):
-        return Size(GUESSED_NBYTES, f"layer {layer!r} has chunks of unknown length")
-    return Size(max(int(nbytes), 1))
-
-
-def _sliced(shape: tuple[float, ...], index: tuple[Any, ...]) -> tuple[float, ...] | None:
-    """Lengths of what slices cut out of a block; None where that is not known."""
-    if len(index) != len(shape) or any(math.isnan(length) for length in shape):
-        return None
-    if not all(isinstance(each, slice) for each in index):
-        return None
-    return tuple(
-        len(range(*each.indices(int(length)))) for each, length in zip(index, shape, strict=True)
-    )
-
-
-def _describe(layer: Layer) -> _Chunks | str:
-    """Describe the blocks of an array layer, or say why that cannot be."""
-    stated = layer.collection_annotations or {}
-    chunks, dtype = stated.get("chunks"), stated.get("dtype")
-    if chunks is None or dtype is None:
-        return "its layer states neither chunks nor a dtype"
-    dtype = np.dtype(dtype)
-    if dtype.hasobject:
-        return "its values are Python objects"
-    reduced, fields = _reduction(layer)
-    return _Chunks(
-        chunks=tuple(chunks),
-        itemsize=dtype.itemsize,
-        reduced=frozenset(axis % len(chunks) for axis in reduced if chunks),
-        fields=fields,
-    )
+    def _guess(self, layer: str, description: Description) -> str | None:
+        """Say why what is known of a layer's values is only a guess, if so."""
+        if any(isinstance(leaf, Shaped) and leaf.at_most for leaf in leaves(description)):
+            reason: str | None = "lengths depend on values, and count as the most that they can be"
+        else:
+            known = self._describer.layer(layer)
+            reason = known.guess if known else None
+        return None if reason is None else f"layer {layer!r}: {reason}{_ADVICE}"
 
 
-def _reduction(layer: Layer) -> tuple[tuple[int, ...], int]:
-    """Find the axes that a reduction's partials have reduced, and their fields."""
-    function, keywords = _function_of(layer)
-    if function is None or keywords.get("keepdims") is not True:
-        return (), 1
-    axis = keywords.get("axis")
-    axes = axis if isinstance(axis, tuple) else () if axis is None else (axis,)
-    return tuple(int(each) for each in axes), _FIELDS.get(funcname(function), 1)
+_NOTHING: Final = Unknown(reason="it states neither chunks nor a dtype")
 
 
-def _function_of(layer: Layer) -> tuple[Any, Mapping[str, Any]]:
-    """Get the function that a layer's tasks call, with its keyword arguments."""
-    function: Any
-    if isinstance(layer, Blockwise):
-        function, keywords = layer.task.func, dict(layer.task.kwargs)
-        for argument in layer.task.args:
-            if callable(argument):
-                function = argument
-    else:
-        task = next(iter(layer.values()), None)
-        function = task[0] if isinstance(task, tuple) and task else getattr(task, "func", None)
-        keywords = dict(getattr(task, "kwargs", None) or {})
-    while hasattr(function, "func") and hasattr(function, "keywords"):
-        keywords = {**function.keywords, **keywords}
-        function = function.func
-    return function, keywords
+def stated_reason(layer: Layer) -> str:
+    """Get why what a layer states does not give sizes, if it states something."""
+    blocks = stated(layer)
+    return blocks.reason if isinstance(blocks, Unknown) else ""
 
 
 def _dtype(collection: Any) -> np.dtype[Any] | None:

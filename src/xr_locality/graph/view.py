@@ -8,12 +8,13 @@ for its tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import getitem
 from typing import Any
 
 import numpy as np
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 from dask._task_spec import cull as cull_tasks
 from dask.array.core import load_store_chunk
 from dask.blockwise import Blockwise, BlockwiseDepDict
@@ -117,7 +118,7 @@ def is_future(value: object) -> bool:
 
 def futures_in(layer: MaterializedLayer) -> Iterator[object]:
     """List the Futures among a layer's values."""
-    if not all(issubclass(kind, _NO_VALUES) for kind in set(map(type, layer.mapping.values()))):
+    if not _only_tasks(layer.mapping.values()):
         yield from filter(is_future, layer.mapping.values())
 
 
@@ -260,8 +261,7 @@ def kinds_of(
         no values here.
     """
     tasks = list(layer.mapping.values())
-    kinds = set(map(type, tasks))
-    if all(issubclass(kind, _NO_VALUES) for kind in kinds):
+    if _only_tasks(tasks):
         return None, None
     n_tasks = len(tasks)
     futures = np.fromiter(map(is_future, tasks), dtype=bool, count=n_tasks)
@@ -271,6 +271,14 @@ def kinds_of(
 
 #: Types of what is never a plain value, whatever it holds: see ``is_value``.
 _NO_VALUES = (Task, Alias, str, tuple, list, dict, TaskRef)
+
+
+def _only_tasks(tasks: Iterable[object]) -> bool:
+    """Whether there is no plain value and no Future among what a layer holds, by types alone."""
+    # A Future is a reference to its own key.
+    return all(
+        issubclass(kind, _NO_VALUES) and kind.__name__ != "Future" for kind in set(map(type, tasks))
+    )
 
 
 def toposort_layers(graph: HighLevelGraph) -> list[str]:
@@ -385,9 +393,59 @@ def in_memory_nbytes(value: object) -> int:
 def embedded_nbytes(layer: MaterializedLayer) -> int:
     """Sum the bytes of the arrays that a layer holds."""
     tasks = layer.mapping.values()
-    if all(issubclass(kind, _NO_VALUES) for kind in set(map(type, tasks))):
+    if _only_tasks(tasks):
         return 0
     return sum(map(in_memory_nbytes, tasks))
+
+
+def as_node(key: Key, value: object, keys: Container[Key]) -> GraphNode:
+    """Make a task, an alias or a value of what a graph holds for a key, legacy or not.
+
+    Parameters
+    ----------
+    key : key
+        The key.
+    value : object
+        What the graph holds.
+    keys : container of key
+        Says what is a key of the graph.
+    """
+    node = convert_legacy_task(key, value, keys)
+    return node if isinstance(node, GraphNode) else DataNode(key, node)
+
+
+def block_of(layer: Blockwise, index: tuple[int, ...]) -> GraphNode:
+    """Make one task of a symbolic layer, and none of the others."""
+    key: Key = (layer.output, *index)
+    task: GraphNode = layer.cull({key}, set())[0][key]
+    return task
+
+
+def target_of(node: GraphNode) -> Key | None:
+    """Get the key that an alias stands for; None for other nodes."""
+    return node.target if isinstance(node, Alias) else None
+
+
+def taken_from(value: object) -> Key | None:
+    """Get the key of the value that a task takes an item of, or stands for.
+
+    So do the layers of single arrays over functions that return several.
+    """
+    if isinstance(value, Alias):
+        return value.target
+    if isinstance(value, Task) and value.func is getitem and isinstance(value.args[0], TaskRef):
+        return value.args[0].key if _is_item(value.args[1]) else None
+    if isinstance(value, tuple) and len(value) == 3 and value[0] is getitem and _is_item(value[2]):
+        return value[1]  # type: ignore[no-any-return]
+    return value if isinstance(value, str) else None
+
+
+def _is_item(index: object) -> bool:
+    """Whether an index takes an item of a container, and cuts nothing."""
+    if isinstance(index, DataNode):
+        index = index.value
+    cuts = isinstance(index, slice | tuple | list) or index is None or index is Ellipsis
+    return not cuts and not hasattr(index, "shape")
 
 
 def restrict(layer: Layer, keys: set[Key]) -> Layer:
