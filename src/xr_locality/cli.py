@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Final, NoReturn, get_args
 
-from xr_locality.config import Probing
+from xr_locality.config import Objective, Probing
 from xr_locality.errors import LocalityError, LocalityErrorGroup
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -116,6 +116,61 @@ def _url(text: str) -> str:
     return text
 
 
+def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shape",
+        choices=("reduction", "mask-and-difference", "halo", "checkerboard"),
+        default="mask-and-difference",
+        help="of the synthetic graph (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--regions", type=_count, default=2, metavar="N", help="how many (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tasks", type=_count, default=100_000, metavar="N", help="about how many (default: %(default)s)"
+    )
+    _add_objective(parser)
+
+
+def _run_simulate(given: argparse.Namespace) -> None:
+    from xr_locality.testing.simulation import SHAPES, cloud_regions, simulate
+
+    graph = SHAPES[given.shape](given.tasks, cloud_regions(given.regions))
+    print(simulate(graph, objective=given.objective))
+
+
+def _add_workloads_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tasks", type=_count, default=20_000, metavar="N", help="of each (default: %(default)s)"
+    )
+    _add_objective(parser)
+
+
+def _run_workloads(given: argparse.Namespace) -> None:
+    from xr_locality.testing.table import compare_workloads, lay_out
+
+    print(lay_out(compare_workloads(n_tasks=given.tasks, objective=given.objective)))
+
+
+def _add_objective(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--objective",
+        choices=get_args(Objective),
+        default="usd",
+        help="what plans keep least (default: %(default)s)",
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(float(text))
+    except (OverflowError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return count
+
+
 #: The subcommands by name, in the order in which to list them.
 COMMANDS: Final[Mapping[str, Command]] = {
     "demo": Command(
@@ -127,6 +182,16 @@ COMMANDS: Final[Mapping[str, Command]] = {
         summary="say in which region data lie, and how that is known",
         add_arguments=_add_where_arguments,
         run=_run_where,
+    ),
+    "simulate": Command(
+        summary="place a synthetic graph over many regions, and price other ways to do the work",
+        add_arguments=_add_simulate_arguments,
+        run=_run_simulate,
+    ),
+    "workloads": Command(
+        summary="plan real analyses of declared data, and price other ways to do the work",
+        add_arguments=_add_workloads_arguments,
+        run=_run_workloads,
     ),
 }
 

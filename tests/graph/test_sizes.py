@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from typing import Any
@@ -196,3 +197,34 @@ def test_held_values_have_the_size_that_their_cluster_states() -> None:
     )
     rebuilt = hold(array, [key], {key: value})
     assert reveal(rebuilt.dask).layers[array.name].collection_annotations["nbytes"] == {key: 1234}
+
+
+def test_function_that_never_returns_is_left_alone() -> None:
+    """Nobody waits long for a function that is tried on stand-ins: its values are guessed."""
+    gate = threading.Event()
+
+    def wait(block: Any) -> Any:
+        gate.wait(60)
+        return block
+
+    array = da.map_blocks(wait, VALUES, dtype="f4", meta=np.empty((0, 0), "f4"))
+    bundle = unpack(array.sum())
+    estimator = SizeEstimator(graph=bundle.graph(), parts=bundle.parts)
+    try:
+        size = estimator.of(array.name, (array.name, 0, 0))
+    finally:
+        gate.set()
+    assert size.guess is not None
+    assert "takes long" in size.guess
+
+
+def test_written_chunks_have_the_size_of_what_their_tasks_say() -> None:
+    """A task that writes a chunk returns next to nothing, block by block and key by key."""
+    target = np.zeros((30, 20), "f4")
+    stored = da.store(VALUES, target, compute=False, lock=False)
+    bundle = unpack(stored)
+    graph = bundle.graph()
+    estimator = SizeEstimator(graph=graph, parts=bundle.parts)
+    (name,) = (name for name, layer in graph.layers.items() if view.writes(layer))
+    keys = [key for key in graph.layers[name] if isinstance(key, tuple) and key[0] == name]
+    assert estimator.of_keys(name, keys).nbytes.max() < 100

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _Ints = NDArray[np.int64]
 
 #: Variables that a mixed-integer program may have: it then takes seconds at most.
-_MOST_VARIABLES = 20_000
+_MOST_VARIABLES = 40_000
 #: Cells of the tables of a pass over trees, which works with whole numbers of any length.
 _MOST_CELLS = 5_000_000
 #: Tasks of which each start is improved, not only the best.

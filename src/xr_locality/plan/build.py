@@ -5,7 +5,10 @@ Pure: reads graphs and stores' metadata, opens no connection, sends no task.
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xr_locality.errors import BudgetError, RegionError, raise_together
@@ -54,6 +57,29 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
     LocalityErrorGroup
         If several of these are wrong.
     """
+    with _collector_paused():
+        return _build(bundle, circumstances, session)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python's collector of cycles from going through a graph again and again.
+
+    A graph of a million tasks is millions of tuples that live on, and planning makes more:
+    each full collection visits them all and frees nothing. It took a third of the time that
+    a stencil of a million tasks is planned in.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
     graph = bundle.graph()
     settings = circumstances.settings
     unknown = LOCAL if settings.unknown_region == "local" or not circumstances.usable else None
