@@ -12,6 +12,7 @@ import pytest
 from dask.highlevelgraph import HighLevelGraph
 from measured_sizes import compared
 
+from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.held import HeldValue, hold, reveal
 from xr_locality.graph.sizes import ANNOTATION, GUESSED_NBYTES, Size, SizeEstimator
