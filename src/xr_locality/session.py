@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from dask.base import get_annotations
 from dask.typing import Key
@@ -43,13 +43,11 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
+    from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.progress import Callback
     from xr_locality.execution.report import Report
     from xr_locality.execution.transfer import Links
-
-    #: Where a result stays, the way to it, and what keeps it there.
-    Kept: TypeAlias = tuple[Region, Connection, Future[Any]]
 
 __all__ = ["Session", "current_session"]
 
@@ -211,7 +209,12 @@ class Session:
         kept: dict[Key, Kept] = {}
         self._run(plan, (), self.settings(**policy), keep=kept)
         values = {
-            key: HeldValue(region=each[0], future=each[2], pull=partial(self._pull, *each[1:]))
+            key: HeldValue(
+                region=each.region,
+                future=each.future,
+                pull=partial(self._pull, each.connection, each.future),
+                nbytes=each.nbytes,
+            )
             for key, each in kept.items()
         }
         return bundle.rebuild(
@@ -370,7 +373,8 @@ class Session:
             raise EndpointError("This session is closed. Make a new one.")
         if self._pool is None or self._loop is None:
             from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
-            from xr_locality.execution.loop import BackgroundLoop
+            from xr_locality.execution.engine import Kept
+    from xr_locality.execution.loop import BackgroundLoop
             from xr_locality.execution.transfer import Links
 
             endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)

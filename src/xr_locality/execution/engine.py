@@ -46,7 +46,7 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.regions.model import Region
 
-__all__ = ["Run"]
+__all__ = ["Kept", "Run"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,16 @@ _GUARD_SECONDS = 2.0
 
 #: Seconds between two measurements of how far a run is.
 _PROGRESS_SECONDS = 0.25
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """A result that stays in its region: what keeps it there, the way to it, its bytes."""
+
+    region: Region
+    connection: Connection
+    future: Future[Any]
+    nbytes: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +102,7 @@ class Run:
     callbacks: tuple[Callback, ...] = ()
     #: Where to put the Futures of results that stay in their regions, instead of
     #: bringing the results here.
-    keep: dict[Key, tuple[Region, Connection, Future[Any]]] | None = None
+    keep: dict[Key, Kept] | None = None
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -144,6 +154,7 @@ class Run:
                 self._tell("failed", error=finish.error)
                 raise finish.error
             await self._measure()
+            await self._measure_kept()
         seconds = time.monotonic() - started
         self._tell("finished", seconds=seconds)
         return self._values, self._report(seconds)
@@ -290,7 +301,7 @@ class Run:
         """Leave a result where it is, and hand its Future to the caller."""
         assert self.keep is not None
         future = self._submissions[region].outputs.pop(key)
-        self.keep[key] = (region, self.connections[region], future)
+        self.keep[key] = Kept(region=region, connection=self.connections[region], future=future)
         self._events.put_nowait(Gathered(region=region, keys=(key,)))
 
     def _gather_soon(self, region: Region, key: Key) -> None:
@@ -388,6 +399,19 @@ class Run:
             )
 
         await asyncio.gather(*(ask(*each) for each in self._submissions.items()))
+
+    async def _measure_kept(self) -> None:
+        """Ask how large results are that stay: later plans count with their real bytes."""
+        by_region: dict[Region, list[Key]] = {}
+        for key, kept in (self.keep or {}).items():
+            by_region.setdefault(kept.region, []).append(key)
+        for region, keys in by_region.items():
+            kept = [(self.keep or {})[key] for key in keys]
+            sizes = await self.connections[region].client.run_on_scheduler(
+                Shipped(remote.sizes_of), [each.future.key for each in kept]
+            )
+            for each, nbytes in zip(kept, sizes, strict=True):
+                each.nbytes = nbytes
 
     async def _watch_progress(self) -> None:
         """Tell how far each region is, for as long as the run lasts."""

@@ -434,3 +434,10 @@ def measure_span(span_id: str, dask_scheduler: Any = None) -> dict[str, float]:
         "seconds": float(span.all_durations.get("compute", 0.0)),
         "workers": len(dask_scheduler.workers),
     }
+
+
+def sizes_of(keys: list[Key], dask_scheduler: Any = None) -> list[int | None]:
+    """Run on a scheduler: tell the bytes of finished tasks' values; None of others."""
+    tasks = [dask_scheduler.tasks.get(key) for key in keys]
+    known = [None if task is None or task.nbytes < 0 else task.nbytes for task in tasks]
+    return [None if nbytes is None else int(nbytes) for nbytes in known]
