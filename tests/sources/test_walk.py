@@ -20,6 +20,7 @@ from xr_locality.sources import (
     Found,
     SourceFinder,
     find_sources,
+    find_sources_of_each,
     finders,
     register_finder,
     unregister_finder,
@@ -202,6 +203,67 @@ def test_depth_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert numbers(deep, Tape(2)) == ["2"]
     assert len(caplog.records) == 1
+
+
+def many(tape: Tape, wrap: Callable[[object], object]) -> list[object]:
+    """Hide a tape among thousands of tasks of other things."""
+    tasks: list[object] = [
+        Task(("x", number), print, TaskRef(("y", number)), slice(number), end="")
+        for number in range(3000)
+    ]
+    tasks[1500:1500] = [(print, [("y", number, 0), ("y", number, 1)]) for number in range(3000)]
+    tasks.insert(4000, wrap(tape))
+    return tasks
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tape: tape,
+        lambda tape: Task("key", print, 1, tape),
+        lambda tape: Task("key", closure(tape), 1),
+        lambda tape: Task("key", print, x=[{"y": (1, tape)}]),
+        lambda tape: DataNode("key", [tape]),
+        lambda tape: (print, [("y", 0), ("y", tape)]),
+        lambda tape: {"a": {1: frozenset([tape])}},
+        lambda tape: [[[[[[[[[[[[[tape]]]]]]]]]]]]],
+    ],
+    ids="itself task task-function task-keyword data-node legacy-task sets deep".split(),
+)
+def test_a_source_among_many_tasks(wrap: Callable[[object], object]) -> None:
+    """One source among thousands of tasks is found, alone or in a graph, and told apart."""
+    tasks = many(Tape(7), wrap)
+    assert numbers(*tasks) == ["7"]
+    assert numbers(dict(enumerate(tasks))) == ["7"]
+    each = find_sources_of_each(tasks)
+    assert len(each) == len(tasks)
+    assert [number for number, found in enumerate(each) if found] == [4000]
+
+
+def test_order_among_many_tasks() -> None:
+    """Among thousands of tasks too, sources come in the order in which they are met."""
+    tapes = [Tape(number) for number in (3, 1, 2)]
+    tasks = [Task(("x", n), print, [tapes[(n // 1000) % 3]], n) for n in range(6000)]
+    assert numbers(*tasks) == ["3", "1", "2"]
+    assert numbers(*reversed(tasks)) == ["2", "1", "3"]
+    assert [found.store.bucket for (found,) in find_sources_of_each(tasks)] == (
+        ["3"] * 1000 + ["1"] * 1000 + ["2"] * 1000
+    ) * 2
+
+
+def test_what_was_seen_elsewhere_is_in_both() -> None:
+    """Of two long lists that hold one source, each is said to hold it."""
+    tape = Tape(1)
+    lists = [[[number, tape] for number in range(2000)] for _ in range(2)]
+    assert [len(found) for found in find_sources_of_each(lists)] == [1, 1]
+
+
+def test_many_objects_in_cycles_end() -> None:
+    """A ring of long lists that hold one another is looked at once."""
+    ring: list[list[object]] = [[Tape(number)] for number in range(40)]
+    for each in ring:
+        each.extend(ring)
+    assert numbers(*ring) == [str(number) for number in range(40)]
 
 
 @pytest.mark.parametrize(

@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
-import enum
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date, timedelta, tzinfo
-from functools import lru_cache, partial
-from pathlib import PurePath
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    MappingProxyType,
-    MethodType,
-    ModuleType,
-    NoneType,
-)
-from typing import Any, Final, NamedTuple, TypeAlias, cast
-
-import numpy as np
-from dask._task_spec import Alias, Task, TaskRef
+from collections.abc import Iterable, Iterator
+from itertools import compress, islice, repeat
+from operator import is_
+from typing import Final
 
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found, SourceFinder
 from xr_locality.sources.finders import finders
+from xr_locality.sources.ways import Way, way_into
 
-__all__ = ["find_sources"]
+__all__ = ["find_sources", "find_sources_of_each"]
 
 logger = logging.getLogger(__name__)
 
 # Far beyond any graph seen; they keep a strange object from being followed for ever.
 _DEEPEST: Final = 100
 _MOST_STRANGERS: Final = 100_000
-
-_PLAIN: Final[tuple[type, ...]] = (
-    str,
-    bytes,
-    bytearray,
-    int,
-    float,
-    complex,
-    NoneType,
-    type(...),
-    slice,
-    range,
-    type,
-    ModuleType,
-    BuiltinFunctionType,
-    date,
-    timedelta,
-    tzinfo,
-    enum.Enum,
-    PurePath,
-    np.ndarray,
-    np.generic,
-    np.dtype,
-    # Names of other tasks, which are looked at by themselves.
-    Alias,
-    TaskRef,
-)
-# Packages whose objects hold plain data, or lead to the whole of a process: a
-# Future to its Client, a lock to its loop.
-_OPAQUE: Final = frozenset(
-    """_thread _weakref aiobotocore aiohttp asyncio botocore cftime concurrent distributed h5py
-    logging multiprocessing netCDF4 numcodecs numpy pandas pyarrow random re socket ssl tornado
-    threading weakref""".split()
-)
-
-_Children: TypeAlias = Callable[[Any], Iterable[object]]
+# Objects whose types are counted together: so many that a step costs little for
+# each, so few that they stay in the processor's cache.
+_BATCH: Final = 512
+# Fewer are looked at one by one.
+_FEW: Final = 32
+# A task in a list in a dict: deeper nests are looked at one by one.
+_LEVELS: Final = 10
 
 
 def find_sources(objects: Iterable[object]) -> tuple[Found, ...]:
@@ -95,12 +53,36 @@ def find_sources(objects: Iterable[object]) -> tuple[Found, ...]:
     >>> [(found.detail, found.array_nbytes) for found in find_sources([{"a task": array}])]
     [("zarr array '/tp'", 32)]
     """
+    return _Walker(finders()).walk_all(objects)
+
+
+def find_sources_of_each(objects: Iterable[object]) -> list[tuple[Found, ...]]:
+    """Find what each of many objects reads: one search, whose parts are told apart.
+
+    Parameters
+    ----------
+    objects : iterable
+        As for `find_sources`; the tasks of a layer whose keys lie in several regions.
+
+    Returns
+    -------
+    list of tuple of Found
+        For each object what `find_sources` would find in it alone.
+    """
     walker = _Walker(finders())
-    merged: dict[Store, Found] = {}
-    for obj in objects:
-        for found in walker.walk(obj):
-            _merge(merged, found)
-    return tuple(merged.values())
+    answers: list[tuple[Found, ...]] = []
+    for batch in _batches(objects):
+        if walker.holds_nothing(batch):
+            answers.extend(repeat((), len(batch)))
+        else:
+            answers.extend(map(walker.walk, batch))
+    return answers
+
+
+def _batches(objects: Iterable[object]) -> Iterator[list[object]]:
+    iterator = iter(objects)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
 
 
 def _merge(merged: dict[Store, Found], found: Found) -> None:
@@ -111,7 +93,13 @@ def _merge(merged: dict[Store, Found], found: Found) -> None:
 
 
 class _Walker:
-    """One search: remembers what it has seen, so that cycles end and nothing is seen twice."""
+    """One search: remembers what it has seen, so that cycles end and nothing is seen twice.
+
+    Objects are looked at one by one, each after the one before it and what that
+    holds. Where there are many, a batch is skipped if a census of its types shows
+    nothing that has not been looked at: most tasks hold keys, slices, and the same
+    function as the task before.
+    """
 
     def __init__(self, finders: tuple[SourceFinder, ...]) -> None:
         self._finders = finders
@@ -123,7 +111,8 @@ class _Walker:
         self._stopped = False
 
     def walk(self, obj: object) -> tuple[Found, ...]:
-        way = _way_into(type(obj))
+        """Find what one object reads."""
+        way = way_into(type(obj))
         if way is None:
             return ()
         if not way.remembered:
@@ -139,6 +128,28 @@ class _Walker:
             self._seen[id(obj)] = found
         return found
 
+    def walk_all(self, objects: Iterable[object]) -> tuple[Found, ...]:
+        """Find what some objects read, together."""
+        merged: dict[Store, Found] = {}
+        done: set[int] = set()
+        for batch in _batches(objects):
+            if len(batch) >= _FEW and (rare := _rare(batch)) is not None:
+                if self._hold_nothing(rare - done):
+                    continue
+                done |= rare
+            for obj in batch:
+                for found in self.walk(obj):
+                    _merge(merged, found)
+        return tuple(merged.values())
+
+    def holds_nothing(self, batch: list[object]) -> bool:
+        """Whether it is known, without looking at each, that none of some objects reads."""
+        rare = _rare(batch)
+        return rare is not None and self._hold_nothing(rare)
+
+    def _hold_nothing(self, ids: set[int]) -> bool:
+        return all(self._seen.get(each) == () for each in ids)
+
     def _ask(self, obj: object) -> tuple[Found, ...] | None:
         for finder in self._finders:
             if (found := finder.find(obj, self.walk)) is not None:
@@ -146,8 +157,8 @@ class _Walker:
         self._strangers += 1
         return None
 
-    def _inside(self, obj: object, way: _Way) -> tuple[Found, ...]:
-        inside = [child for child in way.children(obj) if _way_into(type(child)) is not None]
+    def _inside(self, obj: object, way: Way) -> tuple[Found, ...]:
+        inside = [child for child in way.children(obj) if way_into(type(child)) is not None]
         if not inside:
             return ()
         if self._depth >= _DEEPEST or self._strangers >= _MOST_STRANGERS:
@@ -155,111 +166,41 @@ class _Walker:
                 logger.warning("Stopped looking for sources at an object of type %s", type(obj))
                 self._stopped = True
             return ()
-        merged: dict[Store, Found] = {}
         self._depth += 1
         try:
-            for child in inside:
-                for found in self.walk(child):
-                    _merge(merged, found)
+            return self.walk_all(inside)
         finally:
             self._depth -= 1
-        return tuple(merged.values())
 
 
-class _Way(NamedTuple):
-    """How to look into the objects of one type."""
+def _rare(batch: list[object]) -> set[int] | None:
+    """List by id what a batch holds but plain data; None if it is nested too deep to say.
 
-    children: _Children
-    #: Whether to keep the answer; not worth it for what a graph holds by the million.
-    remembered: bool = True
-    #: Whether the finders are to be asked first.
-    stranger: bool = False
-
-
-def _choose(kind: type[Any]) -> _Way | None:
-    """Choose how to look into objects of a type; None if there is nothing to see."""
-    if issubclass(kind, _PLAIN) or kind.__module__.partition(".")[0] in _OPAQUE:
-        return None
-    if kind in _CHILDREN:
-        return _Way(_CHILDREN[kind], remembered=kind is not tuple)
-    if issubclass(kind, Task):
-        return _Way(_task, remembered=False)
-    for parent in kind.__mro__:
-        if parent in _CHILDREN:
-            return _Way(_CHILDREN[parent], stranger=True)
-    slots = tuple(
-        descriptor
-        for parent in kind.__mro__
-        for descriptor in vars(parent).values()
-        if type(descriptor) is _SLOT
-    )
-    return _Way(partial(_attributes, slots=slots), stranger=True)
-
-
-_way_into: Final = cast(Callable[[type[Any]], _Way | None], lru_cache(maxsize=4096)(_choose))
-
-
-class _Slotted:
-    __slots__ = ("slot",)
-
-
-_SLOT: Final = type(vars(_Slotted)["slot"])
-
-
-def _task(task: Task) -> Iterable[object]:
-    # Not all attributes: a task also holds the keys of everything that it needs.
-    return (task.func, *task.args, *task.kwargs.values())
-
-
-def _items(container: Iterable[object]) -> Iterable[object]:
-    return container
-
-
-def _values(mapping: Mapping[object, object]) -> Iterable[object]:
-    return list(mapping.values())
-
-
-def _partial(call: partial[Any]) -> Iterable[object]:
-    return (call.func, call.args, call.keywords)
-
-
-def _method(method: MethodType) -> Iterable[object]:
-    return (method.__func__, method.__self__)
-
-
-def _function(function: FunctionType) -> Iterable[object]:
-    yield function.__defaults__
-    yield function.__kwdefaults__
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # A name that the enclosing function has not set yet.
-            continue
-
-
-def _attributes(obj: object, *, slots: tuple[Any, ...]) -> Iterable[object]:
-    # Never getattr: a property may compute, open or connect.
-    try:
-        state = object.__getattribute__(obj, "__dict__")
-    except AttributeError:
-        state = {}
-    yield from list(state.values())
-    for slot in slots:
-        try:
-            yield slot.__get__(obj)
-        except AttributeError:  # Not set.
-            continue
-
-
-_CHILDREN: Final[dict[type, _Children]] = {
-    dict: _values,
-    MappingProxyType: _values,
-    list: _items,
-    tuple: _items,
-    set: _items,
-    frozenset: _items,
-    deque: _items,
-    partial: _partial,
-    MethodType: _method,
-    FunctionType: _function,
-}
+    Goes down level by level through tasks and containers, with all of one type at
+    once and without a line of Python for each.
+    """
+    rare: set[int] = set()
+    level = [batch]
+    for _ in range(_LEVELS):
+        below: list[list[object]] = []
+        for group in level:
+            kinds = set(map(type, group))
+            for kind in kinds:
+                if (way := way_into(kind)) is None:
+                    continue
+                those = group
+                if len(kinds) > 1:
+                    those = list(compress(group, map(is_, map(type, group), repeat(kind))))
+                if way.spread is not None:
+                    below.extend(way.spread(those))
+                elif all(map(is_, those, repeat(those[0]))):
+                    rare.add(id(those[0]))
+                else:
+                    rare.update(map(id, those))
+        if not below:
+            return rare
+        if sum(map(len, below)) > 16 * _BATCH:
+            # Shared or cyclic containers would multiply from level to level.
+            below = [list({id(obj): obj for group in below for obj in group}.values())]
+        level = below
+    return None

@@ -1,0 +1,230 @@
+"""How to look into the objects of each type that a graph may hold."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, timedelta, tzinfo
+from functools import lru_cache, partial
+from itertools import chain
+from operator import attrgetter
+from pathlib import PurePath
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    NoneType,
+)
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import numpy as np
+from dask._task_spec import Alias, DataNode, Task, TaskRef
+
+__all__ = ["Way", "way_into"]
+
+_PLAIN: Final[tuple[type, ...]] = (
+    str,
+    bytes,
+    bytearray,
+    int,
+    float,
+    complex,
+    NoneType,
+    type(...),
+    slice,
+    range,
+    type,
+    ModuleType,
+    BuiltinFunctionType,
+    date,
+    timedelta,
+    tzinfo,
+    enum.Enum,
+    PurePath,
+    np.ndarray,
+    np.generic,
+    np.dtype,
+    # Names of other tasks, which are looked at by themselves.
+    Alias,
+    TaskRef,
+)
+# Packages whose objects hold plain data, or lead to the whole of a process, such
+# as a lock to its loop.
+_OPAQUE: Final = frozenset(
+    """_thread _weakref aiobotocore aiohttp asyncio botocore cftime concurrent logging
+    multiprocessing numcodecs numpy pandas random re socket ssl threading tornado weakref""".split()
+)
+# Packages whose objects a finder may know, and nobody looks into: a Future leads
+# to its Client.
+_CLOSED: Final = frozenset("distributed h5py netCDF4 pyarrow rasterio".split())
+
+# Tasks of one function have as many arguments as one another; what has more is a list of keys.
+_FEW_FIELDS: Final = 8
+
+_Children: TypeAlias = Callable[[Any], Iterable[object]]
+_Spread: TypeAlias = Callable[[list[Any]], Iterable[list[object]]]
+
+
+class Way(NamedTuple):
+    """How to look into the objects of one type."""
+
+    #: What one of them holds.
+    children: _Children
+    #: What many of them hold but plain data, in groups of what is likely to be of one
+    #: type, and by the interpreter's own loops. None for all but the types that a
+    #: graph holds by the million.
+    spread: _Spread | None = None
+    #: Whether to keep what was found; not worth it for tasks and tuples.
+    remembered: bool = True
+    #: Whether the finders are to be asked first.
+    stranger: bool = False
+
+
+def _choose(kind: type[Any]) -> Way | None:
+    if kind is np.memmap:
+        return Way(_nothing, stranger=True)
+    package = kind.__module__.partition(".")[0]
+    if issubclass(kind, _PLAIN) or package in _OPAQUE:
+        return None
+    if package in _CLOSED:
+        return Way(_nothing, stranger=True)
+    if kind in _CHILDREN:
+        return Way(_CHILDREN[kind], spread=_SPREAD.get(kind), remembered=kind is not tuple)
+    if issubclass(kind, Task):
+        return Way(_task, spread=_spread_tasks, remembered=False)
+    for parent in kind.__mro__:
+        if parent in _CHILDREN:
+            return Way(_CHILDREN[parent], stranger=True)
+    slots = tuple(
+        descriptor
+        for parent in kind.__mro__
+        for descriptor in vars(parent).values()
+        if type(descriptor) is _SLOT
+    )
+    return Way(partial(_attributes, slots=slots), stranger=True)
+
+
+#: Chooses how to look into objects of a type; None if there is nothing to see.
+way_into: Final = cast(Callable[[type[Any]], Way | None], lru_cache(maxsize=4096)(_choose))
+
+
+class _Slotted:
+    __slots__ = ("slot",)
+
+
+_SLOT: Final = type(vars(_Slotted)["slot"])
+_FUNC: Final = attrgetter("func")
+_ARGS: Final = attrgetter("args")
+_KWARGS: Final = attrgetter("kwargs")
+_VALUE: Final = attrgetter("value")
+
+
+def _nothing(obj: object) -> Iterable[object]:
+    return ()
+
+
+def _task(task: Task) -> Iterable[object]:
+    # Not all attributes: a task also holds the keys of everything that it needs.
+    return (task.func, *task.args, *task.kwargs.values())
+
+
+def _node(node: DataNode) -> Iterable[object]:
+    return (node.value,)
+
+
+def _items(container: Iterable[object]) -> Iterable[object]:
+    return container
+
+
+def _values(mapping: Mapping[object, object]) -> Iterable[object]:
+    return list(mapping.values())
+
+
+def _partial(call: partial[Any]) -> Iterable[object]:
+    return (call.func, call.args, call.keywords)
+
+
+def _method(method: MethodType) -> Iterable[object]:
+    return (method.__func__, method.__self__)
+
+
+def _function(function: FunctionType) -> Iterable[object]:
+    yield function.__defaults__
+    yield function.__kwdefaults__
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # A name that the enclosing function has not set yet.
+            continue
+
+
+def _attributes(obj: object, *, slots: tuple[Any, ...]) -> Iterable[object]:
+    # Never getattr: a property may compute, open or connect.
+    try:
+        state = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        state = {}
+    yield from list(state.values())
+    for slot in slots:
+        try:
+            yield slot.__get__(obj)
+        except AttributeError:  # Not set.
+            continue
+
+
+def _spread_tasks(tasks: list[Any]) -> Iterator[list[object]]:
+    yield list(map(_FUNC, tasks))
+    yield from _spread(list(map(_ARGS, tasks)))
+    yield from _spread_mappings(list(filter(None, map(_KWARGS, tasks))))
+
+
+def _spread_nodes(nodes: list[Any]) -> Iterator[list[object]]:
+    yield list(map(_VALUE, nodes))
+
+
+def _spread_mappings(mappings: list[Any]) -> Iterator[list[object]]:
+    return _spread(list(map(dict.values, mappings)))
+
+
+def _spread(containers: list[Any]) -> Iterator[list[object]]:
+    if not containers:
+        return
+    # As the first is, so are most: keys hold plain data, tasks do not.
+    if not _holds_more(containers[0]) and not _holds_more(chain.from_iterable(containers)):
+        return
+    lengths = set(map(len, containers))
+    if len(lengths) == 1 and max(lengths) <= _FEW_FIELDS:
+        # The functions of all tasks, their first arguments, and so on.
+        yield from map(list, zip(*containers, strict=True))
+    else:
+        yield list(chain.from_iterable(containers))
+
+
+def _holds_more(objects: Iterable[object]) -> bool:
+    return any(map(way_into, set(map(type, objects))))
+
+
+_CHILDREN: Final[dict[type, _Children]] = {
+    dict: _values,
+    MappingProxyType: _values,
+    list: _items,
+    tuple: _items,
+    set: _items,
+    frozenset: _items,
+    deque: _items,
+    partial: _partial,
+    MethodType: _method,
+    FunctionType: _function,
+    DataNode: _node,
+}
+_SPREAD: Final[dict[type, _Spread]] = {
+    dict: _spread_mappings,
+    list: _spread,
+    tuple: _spread,
+    set: _spread,
+    frozenset: _spread,
+    DataNode: _spread_nodes,
+}
