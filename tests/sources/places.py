@@ -104,7 +104,8 @@ def http_place(directory: Path) -> Iterator[Place]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+    # Not terminate: azurite waits for connections that clients keep open.
+    process.kill()
     process.wait(_SECONDS)
     assert process.stdout is not None
     process.stdout.close()

@@ -97,7 +97,7 @@ def _arrow(obj: Any) -> Iterable[Found] | None:
     if isinstance(obj, pyarrow.dataset.FileFragment):
         return _fragment(obj, None)
     if isinstance(obj, pyarrow.dataset.FileSystemDataset):
-        return [_piece(_arrow_store(obj.filesystem, path), ask=_no_size) for path in obj.files]
+        return [_arrow_piece(obj.filesystem, path, None) for path in obj.files]
     if isinstance(obj, SubTreeFileSystem):
         return (Found.at(_arrow_store(obj, ""), detail="directory"),)
     if isinstance(obj, FileSystem):
@@ -105,14 +105,18 @@ def _arrow(obj: Any) -> Iterable[Found] | None:
     return None
 
 
-def _no_size() -> int | None:
-    return None
+def _arrow_piece(fs: Any, path: str, nbytes: int | None) -> Found:
+    def ask() -> int | None:
+        size: int | None = nbytes if nbytes is not None else fs.get_file_info(path).size
+        return size
+
+    return _piece(_arrow_store(fs, path), ask=ask)
 
 
 def _fragment(fragment: Any, nbytes: int | None) -> Iterable[Found]:
     if not fragment.path:  # In memory.
         return ()
-    return (_piece(_arrow_store(fragment.filesystem, fragment.path), ask=lambda: nbytes),)
+    return (_arrow_piece(fragment.filesystem, fragment.path, nbytes),)
 
 
 def _packed(wrapper: Any) -> Iterable[Found]:
@@ -121,7 +125,7 @@ def _packed(wrapper: Any) -> Iterable[Found]:
         return ()
     if wrapper._filesystem is None:
         return (Found.unknown(wrapper, detail="parquet"),)
-    return (_piece(_arrow_store(wrapper._filesystem, path), ask=lambda: nbytes),)
+    return (_arrow_piece(wrapper._filesystem, path, nbytes),)
 
 
 def _arrow_store(fs: Any, path: str) -> Store:

@@ -56,7 +56,7 @@ class KerchunkFinder:
         path = path.removeprefix("reference://").strip("/")
         try:
             if isinstance(fs.references, LazyReferenceMapper):
-                files = self._read(fs.references, path)
+                files = self._read(fs, path)
             else:
                 files = self._count(fs, path)
         except Exception as err:  # noqa: BLE001  # Parquet readers and storage raise anything.
@@ -73,8 +73,9 @@ class KerchunkFinder:
             self._files[fs] = known
         return _below(known[1], path)
 
-    def _read(self, mapper: Any, path: str) -> _Files:
-        known = self._lazy.setdefault(mapper, {})
+    def _read(self, fs: Any, path: str) -> _Files:
+        # By the filesystem: two mappings of references are compared by reading them all.
+        mapper, known = fs.references, self._lazy.setdefault(fs, {})
         fields = [key.removesuffix("/.zarray") for key in mapper.zmetadata if "/.zarray" in key]
         merged: _Files = {}
         for field in fields:

@@ -215,7 +215,7 @@ class _Walker:
                         rare.update(map(id, those))
             if not below:
                 return rare
-            if sum(map(len, below)) > 16 * _BATCH:
+            if sum(map(len, below)) > 8 * _BATCH:
                 # Shared or cyclic containers would multiply from level to level.
                 below = [list({id(obj): obj for group in below for obj in group}.values())]
             level = below
