@@ -27,9 +27,9 @@ _STORAGE: Final = re.compile(r"/vsi(?P<kind>[a-z0-9]+?)(?:_streaming)?(?P<rest>[
 _ARCHIVES: Final = frozenset({"gzip", "tar", "zip", "7z", "rar", "cached"})
 _PROTOCOLS: Final = {"s3": "s3", "gs": "gs", "az": "az", "adls": "az"}
 # "NETCDF:path:variable", "GTIFF_DIR:2:path", and 'HDF5:"path"://variable'.
-_SUBDATASET: Final = re.compile(
-    r'(?:[A-Z][A-Z0-9_]+):(?:\d+:)?"?(?P<path>.+?)"?(?::(?://)?[^:/]+(?:/[^:]*)?)?', re.DOTALL
-)
+_SUBDATASET: Final = re.compile(r"[A-Z][A-Z0-9_]+:(?:\d+:)?(?P<rest>.+)", re.DOTALL)
+_QUOTED: Final = re.compile(r'"(?P<path>[^"]+)".*', re.DOTALL)
+_VARIABLE: Final = re.compile(r"(?P<path>.+?):(?!//)[^:]*", re.DOTALL)
 # rasterio's own spelling: "zip+https://host/a.zip!/inner.tif".
 _RASTERIO: Final = re.compile(r"(?:(?:zip|tar|gzip)\+)?(?P<url>[a-z0-9]+://[^!]*)(?:!.*)?")
 
@@ -91,10 +91,10 @@ def gdal_store(name: str) -> Store | None:
     >>> gdal_store("/vsizip//vsigs/bucket/a.zip/inner.tif").url
     'gs://bucket/a.zip'
     """
-    if "/vsi" not in name and "://" not in name and (match := _SUBDATASET.fullmatch(name)):
-        name = match["path"]
-    elif ":" in name and (position := name.find("/vsi")) > 0:
-        name = name[position:].partition(":")[0].strip('"')
+    if match := _SUBDATASET.fullmatch(name):
+        name = match["rest"]
+        if match := _QUOTED.fullmatch(name) or _VARIABLE.fullmatch(name):
+            name = match["path"]
     if (match := _STORAGE.fullmatch(name)) is None:
         match = _RASTERIO.fullmatch(name)
         if match is None:
