@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from dask._task_spec import Task
-
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found, Walk
 from xr_locality.sources.fsspec import callable_here, store_at
 from xr_locality.sources.stored import ask_once
+from xr_locality.sources.ways import Task
 
 __all__ = ["DataFrameFinder"]
 

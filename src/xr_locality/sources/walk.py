@@ -8,13 +8,11 @@ from itertools import chain, compress, islice, repeat
 from operator import is_
 from typing import Final
 
-from dask._task_spec import Task
-
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found, SourceFinder
 from xr_locality.sources.finders import finders
 from xr_locality.sources.futures import CLUSTER
-from xr_locality.sources.ways import Way, way_into
+from xr_locality.sources.ways import Task, Way, way_into
 
 __all__ = ["find_clusters", "find_sources", "find_sources_of_each"]
 

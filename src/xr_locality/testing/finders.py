@@ -32,12 +32,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from dask._task_spec import Task, TaskRef
 
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found, SourceFinder
 from xr_locality.sources.finders import finders, register_finder, unregister_finder
 from xr_locality.sources.walk import find_sources, find_sources_of_each
+from xr_locality.sources.ways import Task, TaskRef
 
 __all__ = ["Example", "SourceFinderTests", "foreign_objects"]
 
