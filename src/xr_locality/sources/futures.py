@@ -29,8 +29,8 @@ class FutureFinder:
         ):
             return None
         future: Any = obj
-        client = getattr(future, "client", None)
-        if client is None:
-            return (Found.unknown(obj, detail="a Future of no client here"),)
-        address = str(client.scheduler.address)
-        return (Found.at(Store(protocol=CLUSTER, bucket=address), detail="Future"),)
+        # A client that was closed has no scheduler.
+        scheduler = getattr(getattr(future, "client", None), "scheduler", None)
+        if scheduler is None:
+            return (Found.unknown(obj, detail="a Future without a client"),)
+        return (Found.at(Store(protocol=CLUSTER, bucket=str(scheduler.address)), detail="Future"),)
