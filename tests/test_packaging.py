@@ -325,7 +325,7 @@ class TestImportDirection:
         }
         elsewhere = {module for module in users if part_of(module) != "graph"}
         assert elsewhere <= {
-            "xr_locality.sources.walk",
+            "xr_locality.sources.ways",
             "xr_locality.execution.submission",
             "xr_locality.execution.remote",
             "xr_locality.testing.inprocess",

@@ -5,7 +5,6 @@ from typing import Any
 import fsspec
 import pytest
 import s3fs
-import xarray as xr
 
 from xr_locality.sources import find_sources
 
@@ -13,11 +12,6 @@ from xr_locality.sources import find_sources
 def urls(*objects: object) -> list[str]:
     """Return the URLs found in some objects."""
     return [found.url for found in find_sources(objects)]
-
-
-def held(collection: Any) -> list[object]:
-    """List what the layers of a collection hold."""
-    return [vars(layer) for layer in collection.__dask_graph__().layers.values()]
 
 
 @pytest.fixture
@@ -106,41 +100,3 @@ def test_archive_is_where_its_file_is(s3: s3fs.S3FileSystem, tmp_path: Path) -> 
     with s3.open("data/a.zip") as opened:
         fs = fsspec.filesystem("zip", fo=opened)
         assert urls(fs.get_mapper("")) == ["s3://data/a.zip"]
-
-
-@pytest.fixture
-def netcdf(dataset: xr.Dataset, tmp_path: Path) -> Path:
-    """Write a netCDF file."""
-    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
-    return tmp_path / "a.nc"
-
-
-def test_local_netcdf(netcdf: Path) -> None:
-    """A netCDF file that xarray opens when it needs it is found by its path."""
-    with xr.open_dataset(netcdf, engine="scipy", chunks={}) as opened:
-        assert urls(*held(opened)) == [f"file://{netcdf}"]
-    with xr.open_mfdataset([netcdf], engine="scipy") as opened:
-        assert urls(*held(opened.tp.mean().data)) == [f"file://{netcdf}"]
-
-
-def test_other_open_files_are_not_taken_for_it(netcdf: Path, dataset: xr.Dataset) -> None:
-    """What else xarray has open is not a source of this dataset."""
-    other = netcdf.with_name("b.nc")
-    dataset.to_netcdf(other, engine="scipy")
-    with (
-        xr.open_dataset(netcdf, engine="scipy", chunks={}) as first,
-        xr.open_dataset(other, engine="scipy", chunks={}) as second,
-    ):
-        first.tp[0, 0].compute()
-        second.tp[0, 0].compute()
-        assert urls(*held(second)) == [f"file://{other}"]
-
-
-def test_netcdf_on_s3(netcdf: Path, s3: s3fs.S3FileSystem) -> None:
-    """A netCDF file opened through fsspec is where fsspec reads it."""
-    s3.put(str(netcdf), "data/a.nc")
-    with (
-        s3.open("data/a.nc") as opened,
-        xr.open_dataset(opened, engine="scipy", chunks={}) as dataset,
-    ):
-        assert urls(*held(dataset)) == ["s3://data/a.nc"]

@@ -116,10 +116,11 @@ def is_future(value: object) -> bool:
     return kind.__name__ == "Future" and kind.__module__.partition(".")[0] == "distributed"
 
 
-def futures_in(layer: MaterializedLayer) -> Iterator[object]:
-    """List the Futures among a layer's values."""
-    if not _only_tasks(layer.mapping.values()):
-        yield from filter(is_future, layer.mapping.values())
+def holds_futures(layer: Layer) -> bool:
+    """Whether there are Futures among a layer's values, not only inside of tasks."""
+    return isinstance(layer, MaterializedLayer) and (
+        not _only_tasks(layer.mapping.values()) and any(map(is_future, layer.mapping.values()))
+    )
 
 
 def is_barrier(value: object) -> bool:

@@ -16,6 +16,7 @@ from xr_locality.graph.sizes import SizeEstimator
 from xr_locality.graph.structure import LayerTasks, Structure, structure_of
 from xr_locality.plan.survey import Source, Survey
 from xr_locality.regions.model import LOCAL, Region
+from xr_locality.sources.base import Found
 
 __all__ = ["Reading", "Reads"]
 
@@ -32,13 +33,16 @@ class Reading:
     ----------
     region : Region
         Where the sources lie.
+    layer : str
+        The layer that holds them, or the node that stands for them.
     sources : tuple of Source
-        Those that one layer holds; almost always one.
+        Those that the layer holds; almost always one.
     tasks : ndarray of int, shape (n_tasks,)
         Numbers of the tasks, in their structure.
     """
 
     region: Region
+    layer: str
     sources: tuple[Source, ...]
     tasks: NDArray[np.intp]
 
@@ -121,25 +125,47 @@ class Reads:
         ndarray of int64, shape (n_tasks,)
             At least 1.
         """
-        in_memory = self.sizes.nbytes[reading.tasks].astype(np.float64)
-        shares = [self._share(source, in_memory, listed=listed) for source in reading.sources]
-        stored = np.mean([in_memory * share for share in shares], axis=0)
+        made = self.sizes.nbytes[reading.tasks].astype(np.float64)
+        shares = [
+            self._share(source, reading, made, listed=listed) for source in reading.sources
+        ]
+        stored = np.mean([made * share for share in shares], axis=0)
         return np.maximum(np.rint(stored), 1).astype(np.int64)
 
-    def _share(self, source: Source, in_memory: NDArray[np.float64], *, listed: bool) -> float:
+    def _share(
+        self, source: Source, reading: Reading, made: NDArray[np.float64], *, listed: bool
+    ) -> float:
         """Bytes stored of a source for each byte that its tasks make of it."""
         if not listed:
             return 1 / MOST_COMPRESSED
-        stored, whole = source.nbytes, source.array_nbytes
-        if stored is None:
+        found = source.layers[reading.layer]
+        sizes = [each.stored_nbytes() for each in found]
+        if not sizes or None in sizes:
             self.guesses[source.url] = (
                 f"the stored bytes of {source.url}: taken as the size in memory"
             )
             return 1.0
-        made = float(in_memory.sum())
+        stored = sum(size for size in sizes if size is not None)
         # Nothing is read twice, so what is made is no more than the whole; of a source of
         # which no size in memory is known, all is read.
-        return stored / max(whole or 0, made, 1.0) if whole else stored / max(made, 1.0)
+        return stored / max(self._whole(found, reading) or 0.0, float(made.sum()), 1.0)
+
+    def _whole(self, found: tuple[Found, ...], reading: Reading) -> float | None:
+        """Bytes of the whole arrays, as the tasks that read them decode their values."""
+        if any(each.array_nbytes is None for each in found):
+            return None
+        decoded = self._itemsize(reading)
+        return sum(
+            each.array_nbytes * (decoded / each.itemsize if decoded and each.itemsize else 1.0)
+            for each in found
+            if each.array_nbytes is not None
+        )
+
+    def _itemsize(self, reading: Reading) -> int | None:
+        """Bytes of one value that reading tasks make; None where their layer does not say."""
+        first = self.structure.layer_of(int(reading.tasks[0]))
+        dtype = (first.layer.collection_annotations or {}).get("dtype")
+        return None if dtype is None else np.dtype(dtype).itemsize
 
     def written(self) -> dict[Region, int]:
         """Sum the bytes that tasks write to stores, as values, by the stores' regions."""
@@ -214,7 +240,7 @@ def _readings(structure: Structure, survey: Survey) -> Iterator[Reading]:
                 continue
             tasks = _readers(structure, layer, numbers, order, starts)
             if tasks.size:
-                yield Reading(region=region, sources=sources, tasks=tasks)
+                yield Reading(region=region, layer=layer.name, sources=sources, tasks=tasks)
 
 
 def _located(

@@ -57,7 +57,7 @@ def residency_problems(
 
 def _leaving(plan: Plan, graph: HighLevelGraph, source: Source) -> Iterator[Transfer]:
     """List the transfers in which something of a source leaves its region."""
-    reading = {name for name, needs in graph.dependencies.items() if needs & source.layers}
+    reading = {name for name, needs in graph.dependencies.items() if needs & source.layers.keys()}
     raw = reading | {name for name in source.layers if not _holds_values(graph, name)}
     for transfer in plan.transfers:
         if transfer.why == "remote-read":
@@ -66,7 +66,7 @@ def _leaving(plan: Plan, graph: HighLevelGraph, source: Source) -> Iterator[Tran
         elif transfer.why in ("boundary", "result") and transfer.source == source.region:
             made_by = _layer_of(graph, transfer.key)
             if source.leaves == "never":
-                if view.ancestors(graph, [made_by]) & source.layers:
+                if view.ancestors(graph, [made_by]) & source.layers.keys():
                     yield transfer
             elif made_by in raw:
                 yield transfer

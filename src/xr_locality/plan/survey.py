@@ -17,7 +17,7 @@ from xr_locality.regions.model import Region
 from xr_locality.regions.registry import layer_tag
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found
-from xr_locality.sources.walk import find_sources
+from xr_locality.sources.walk import find_sources_and_clusters, find_sources_of_each
 
 __all__ = ["Source", "Survey", "survey"]
 
@@ -49,8 +49,10 @@ class Source:
     requester_pays: bool | None = None
     leaves: str = "always"
     found: tuple[Found, ...] = field(default=(), repr=False, compare=False)
-    #: The graph's layers that hold it.
-    layers: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    #: The graph's layers that hold it, and what of it each holds.
+    layers: Mapping[str, tuple[Found, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def array_nbytes(self) -> int | None:
@@ -106,13 +108,19 @@ class _Surveyor:
     problems: list[Exception] = field(default_factory=list)
     pins: dict[str, Region] = field(default_factory=dict)
 
-    def layer(self, name: str, layer: Layer, found: tuple[Found, ...]) -> None:
+    def layer(
+        self, name: str, layer: Layer, found: tuple[Found, ...], clusters: tuple[str, ...]
+    ) -> None:
         tagged = layer_tag(name)
         if view.writes(layer):
             self._target(name, found)
             return
         regions = {self._region(each, name, tagged) for each in found}
-        regions |= self._futures(layer)
+        held = {self._cluster(address) for address in clusters} - {None}
+        regions |= held
+        if len(held) == 1 and not view.holds_futures(layer):
+            # Inside of tasks: these run where the values are.
+            self.pins[name] = next(iter(held))  # type: ignore[assignment]
         if tagged is not None and not found:
             regions.add(tagged)
             self._tagged(name, tagged)
@@ -138,14 +146,14 @@ class _Surveyor:
                 "evidence": evidence,
                 "variables": {},
                 "found": {},
-                "layers": set(),
+                "layers": {},
                 "requester_pays": detected.requester_pays if detected else None,
                 "leaves": detected.leaves if detected else "always",
             },
         )
         entry["variables"].update(dict.fromkeys(self.variables.get(layer, ())))
         entry["found"][found.store] = found
-        entry["layers"].add(layer)
+        entry["layers"].setdefault(layer, []).append(found)
         return region if region is not None else self.unknown
 
     def _target(self, layer: str, found: tuple[Found, ...]) -> None:
@@ -172,17 +180,11 @@ class _Surveyor:
                 "evidence": "tagged by hand",
                 "variables": dict.fromkeys(self.variables.get(layer, ())),
                 "found": {},
-                "layers": {layer},
+                "layers": {layer: []},
                 "requester_pays": None,
                 "leaves": "always",
             },
         )
-
-    def _futures(self, layer: Layer) -> set[Region]:
-        if not isinstance(layer, MaterializedLayer):
-            return set()
-        addresses = {view.future_address(value) for value in view.futures_in(layer)}
-        return {self._cluster(address) for address in addresses} - {None}  # type: ignore[return-value]
 
     def _cluster(self, address: str) -> Region | None:
         region = self.find_cluster(address)
@@ -199,11 +201,11 @@ class _Surveyor:
 
     def _by_key(self, name: str, layer: MaterializedLayer) -> dict[Key, Region]:
         placed: dict[Key, Region] = {}
-        for key, value in layer.mapping.items():
+        found_in = find_sources_of_each(layer.mapping.values())
+        for (key, value), found in zip(layer.mapping.items(), found_in, strict=True):
             if view.is_future(value):
                 region = self._cluster(view.future_address(value))
             else:
-                found = find_sources([value])
                 region = self._region(found[0], name, layer_tag(name)) if found else None
             if region is not None:
                 placed[key] = region
@@ -219,7 +221,7 @@ class _Surveyor:
                 requester_pays=entry["requester_pays"],
                 leaves=entry["leaves"],
                 found=tuple(entry["found"].values()),
-                layers=frozenset(entry["layers"]),
+                layers={layer: tuple(found) for layer, found in entry["layers"].items()},
             )
             for (place, _), entry in self.grouped.items()
         )
@@ -261,12 +263,14 @@ def survey(
     """
     surveyor = _Surveyor(chain, unknown, find_cluster, _variables_by_layer(graph, parts))
     names = [name for name in view.toposort_layers(graph) if name in surveyor.variables]
-    found_in = {name: find_sources(view.embedded(graph.layers[name])) for name in names}
-    chain.ask(each.store for found in found_in.values() for each in found)
+    found_in = {
+        name: find_sources_and_clusters(view.embedded(graph.layers[name])) for name in names
+    }
+    chain.ask(each.store for found, _ in found_in.values() for each in found)
     for name in names:
         layer = graph.layers[name]
         try:
-            surveyor.layer(name, layer, found_in[name])
+            surveyor.layer(name, layer, *found_in[name])
             if (pin := (layer.annotations or {}).get("locality")) is not None:
                 surveyor.pins[name] = Region.parse(pin)
         except RegionError as error:

@@ -311,7 +311,7 @@ def _endpoint(protocol: str, options: Mapping[str, Any]) -> str | None:
     elif protocol == "gs":
         given = given or _emulator()
     elif protocol == "az":
-        given = _connection(options).get("BlobEndpoint")
+        given = given or _connection(options).get("BlobEndpoint")
     if not given:
         return None
     parts = _parts(str(given))

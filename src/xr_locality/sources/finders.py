@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
+import warnings
 from typing import Final
 
-from xr_locality.errors import ConfigurationError
+from xr_locality.errors import ConfigurationError, LocalityWarning
 from xr_locality.sources.base import SourceFinder
+from xr_locality.sources.dataframe import DataFrameFinder
 from xr_locality.sources.files import FileFinder
 from xr_locality.sources.fsspec import FsspecFinder
+from xr_locality.sources.futures import FutureFinder
+from xr_locality.sources.hdf5 import Hdf5Finder
+from xr_locality.sources.icechunk import IcechunkFinder
+from xr_locality.sources.kerchunk import KerchunkFinder
+from xr_locality.sources.netcdf import NetcdfFinder
+from xr_locality.sources.obstore import ObstoreFinder
+from xr_locality.sources.raster import RasterFinder
+from xr_locality.sources.unknown import UnknownFinder
+from xr_locality.sources.virtualizarr import VirtualizarrFinder
 from xr_locality.sources.xarray import XarrayFinder
 from xr_locality.sources.zarr import ZarrFinder
 
-__all__ = ["finders", "register_finder", "unregister_finder"]
+__all__ = ["GROUP", "finders", "register_finder", "unregister_finder"]
 
-_lock: Final = threading.Lock()
+#: The group of entry points in which other packages name their finders: classes, or
+#: functions without arguments that make one.
+GROUP: Final = "xr_locality.finders"
+
+_lock: Final = threading.RLock()
+# Kinds of stores come before zarr's own, and what nobody knows comes last.
 _FINDERS: Final[list[SourceFinder]] = [
+    FutureFinder(),
+    KerchunkFinder(),
+    VirtualizarrFinder(),
+    IcechunkFinder(),
+    ObstoreFinder(),
     ZarrFinder(),
+    NetcdfFinder(),
+    RasterFinder(),
+    DataFrameFinder(),
     XarrayFinder(),
     FsspecFinder(),
+    Hdf5Finder(),
     FileFinder(),
+    UnknownFinder(),
 ]
+_discovered = False
 
 
 def finders() -> tuple[SourceFinder, ...]:
-    """Return the registered finders, in the order they are asked."""
+    """Return the registered finders, in the order they are asked.
+
+    The first call adds those that installed packages name in their entry points.
+    """
     with _lock:
+        _discover()
         return tuple(_FINDERS)
+
+
+def _discover() -> None:
+    global _discovered  # noqa: PLW0603  # Once a process, as what is installed.
+    if _discovered:
+        return
+    _discovered = True
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        try:
+            register_finder(entry.load()())
+        except Exception as err:  # noqa: BLE001  # One broken package must not stop the others.
+            warnings.warn(
+                f"The source finder {entry.value!r} of the entry point {entry.name!r} cannot be "
+                f"used, and what it would find is not found: {type(err).__name__}: {err}",
+                LocalityWarning,
+                stacklevel=3,
+            )
 
 
 def register_finder(finder: SourceFinder) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found, Walk
+from xr_locality.sources.stored import ask_once
 
-__all__ = ["FsspecFinder", "listed_nbytes", "peel", "store_at"]
+__all__ = ["FsspecFinder", "callable_here", "listed_nbytes", "peel", "store_at"]
 
 _OPTIONS: Final = (
     "account_host",
@@ -40,14 +42,15 @@ class FsspecFinder:
         if isinstance(obj, FSMap):
             return (Found.at(store_at(obj.fs, obj.root), detail="fsspec mapping"),)
         if issubclass(type(obj), AbstractFileSystem):
-            store = store_at(obj, "")
+            inner, directory = peel(obj, "")
             # A filesystem alone may read anything; its paths are with its callers.
-            return (Found.at(store, detail="filesystem"),) if store.bucket or store.path else ()
+            return (Found.at(store_at(inner, directory), detail="directory"),) if directory else ()
         state = _state(obj)
-        path = state.get("path")
-        if issubclass(type(state.get("fs")), AbstractFileSystem) and isinstance(path, str):
+        fs, path = state.get("fs"), state.get("path")
+        if issubclass(type(fs), AbstractFileSystem) and isinstance(path, str):
             # OpenFile, AbstractBufferedFile, LocalFileOpener, MemoryFile, …
-            return (Found.at(store_at(state["fs"], path), detail="file"),)
+            found = Found.at(store_at(fs, path), detail="file")
+            return (replace(found, stored_nbytes=_nbytes(*peel(fs, path))),)
         return None
 
 
@@ -106,11 +109,13 @@ def store_at(fs: Any, path: str) -> Store:
     state = _state(fs)
     options = dict(state.get("storage_options") or {})
     options |= {name: state[name] for name in _OPTIONS if state.get(name)}
+    if options.get("endpoint"):  # obstore's word for it.
+        options.setdefault("endpoint_url", options["endpoint"])
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     return Store.at(protocol, path, options)
 
 
-def listed_nbytes(fs: Any, path: str, *, skip: frozenset[str]) -> int | None:
+def listed_nbytes(fs: Any, path: str, *, skip: Callable[[str], bool]) -> int | None:
     """Ask an object store for the bytes of everything below a path.
 
     Parameters
@@ -119,8 +124,8 @@ def listed_nbytes(fs: Any, path: str, *, skip: frozenset[str]) -> int | None:
         Any; wrappers are peeled.
     path : str
         A path in it.
-    skip : frozenset of str
-        Names of files that do not count.
+    skip : callable
+        Says of a file's path whether it does not count.
 
     Returns
     -------
@@ -130,12 +135,22 @@ def listed_nbytes(fs: Any, path: str, *, skip: frozenset[str]) -> int | None:
     fs, path = peel(fs, path)
     if store_at(fs, path).protocol not in _LISTED:
         return None
-    if fs.async_impl and fs.asynchronous:
-        # Its twin that may be called from here. fsspec keeps one of each.
-        fs = type(fs)(*fs.storage_args, **{**fs.storage_options, "asynchronous": False})
-    files = fs.find(path, detail=True)
-    sizes = [facts["size"] for name, facts in files.items() if name.rpartition("/")[2] not in skip]
+    files = callable_here(fs).find(path, detail=True)
+    sizes = [facts["size"] for name, facts in files.items() if not skip(name)]
     return None if None in sizes else sum(sizes)
+
+
+def callable_here(fs: Any) -> Any:
+    """Return a filesystem, or its twin, that may be called outside of an event loop."""
+    if fs.async_impl and fs.asynchronous:
+        # fsspec keeps one of each.
+        return type(fs)(*fs.storage_args, **{**fs.storage_options, "asynchronous": False})
+    return fs
+
+
+def _nbytes(fs: Any, path: str) -> Callable[[], int | None]:
+    """Make a question for the size of a file."""
+    return ask_once(f"a file in {type(fs).__name__}", lambda: callable_here(fs).size(path))
 
 
 def _state(obj: Any) -> dict[str, Any]:

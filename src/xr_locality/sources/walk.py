@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from itertools import compress, islice, repeat
+from itertools import chain, compress, islice, repeat
 from operator import is_
 from typing import Final
 
 from xr_locality.regions.store import Store
 from xr_locality.sources.base import Found, SourceFinder
 from xr_locality.sources.finders import finders
-from xr_locality.sources.ways import Way, way_into
+from xr_locality.sources.futures import CLUSTER
+from xr_locality.sources.ways import Task, Way, way_into
 
-__all__ = ["find_sources", "find_sources_of_each"]
+__all__ = ["find_clusters", "find_sources", "find_sources_and_clusters", "find_sources_of_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,32 @@ def find_sources(objects: Iterable[object]) -> tuple[Found, ...]:
     >>> [(found.detail, found.array_nbytes) for found in find_sources([{"a task": array}])]
     [("zarr array '/tp'", 32)]
     """
-    return _Walker(finders()).walk_all(objects)
+    return _stored(_Walker(finders()).walk_all(objects))
+
+
+def find_clusters(objects: Iterable[object]) -> tuple[str, ...]:
+    """Find the clusters whose Futures some objects hold.
+
+    Parameters
+    ----------
+    objects : iterable
+        As for `find_sources`.
+
+    Returns
+    -------
+    tuple of str
+        Addresses of their schedulers, in the order first met.
+    """
+    return find_sources_and_clusters(objects)[1]
+
+
+def find_sources_and_clusters(
+    objects: Iterable[object],
+) -> tuple[tuple[Found, ...], tuple[str, ...]]:
+    """Find both in one search: what `find_sources` and `find_clusters` return."""
+    found = _Walker(finders()).walk_all(objects)
+    clusters = (each.store.bucket for each in found if each.store.protocol == CLUSTER)
+    return _stored(found), tuple(clusters)
 
 
 def find_sources_of_each(objects: Iterable[object]) -> list[tuple[Found, ...]]:
@@ -75,8 +101,15 @@ def find_sources_of_each(objects: Iterable[object]) -> list[tuple[Found, ...]]:
         if walker.holds_nothing(batch):
             answers.extend(repeat((), len(batch)))
         else:
-            answers.extend(map(walker.walk, batch))
+            answers.extend(map(_stored, map(walker.walk, batch)))
     return answers
+
+
+def _stored(found: tuple[Found, ...]) -> tuple[Found, ...]:
+    """Leave out what is in the memory of a cluster, and not in storage."""
+    if any(each.store.protocol == CLUSTER for each in found):
+        return tuple(each for each in found if each.store.protocol != CLUSTER)
+    return found
 
 
 def _batches(objects: Iterable[object]) -> Iterator[list[object]]:
@@ -103,6 +136,8 @@ class _Walker:
 
     def __init__(self, finders: tuple[SourceFinder, ...]) -> None:
         self._finders = finders
+        # Classes of functions that finders want to see with their arguments.
+        self._calls = frozenset(chain.from_iterable(getattr(each, "calls", ()) for each in finders))
         self._seen: dict[int, tuple[Found, ...]] = {}
         # What was seen is kept alive, so that no id is used again.
         self._kept: list[object] = []
@@ -116,7 +151,8 @@ class _Walker:
         if way is None:
             return ()
         if not way.remembered:
-            return self._inside(obj, way)
+            found = self._ask(obj) if self._is_call(obj) else None
+            return self._inside(obj, way) if found is None else found
         if (known := self._seen.get(id(obj))) is not None:
             return known
         self._seen[id(obj)] = ()
@@ -133,7 +169,7 @@ class _Walker:
         merged: dict[Store, Found] = {}
         done: set[int] = set()
         for batch in _batches(objects):
-            if len(batch) >= _FEW and (rare := _rare(batch)) is not None:
+            if len(batch) >= _FEW and (rare := self._rare(batch)) is not None:
                 if self._hold_nothing(rare - done):
                     continue
                 done |= rare
@@ -144,7 +180,7 @@ class _Walker:
 
     def holds_nothing(self, batch: list[object]) -> bool:
         """Whether it is known, without looking at each, that none of some objects reads."""
-        rare = _rare(batch)
+        rare = self._rare(batch)
         return rare is not None and self._hold_nothing(rare)
 
     def _hold_nothing(self, ids: set[int]) -> bool:
@@ -156,6 +192,43 @@ class _Walker:
                 return tuple(found)
         self._strangers += 1
         return None
+
+    def _rare(self, batch: list[object]) -> set[int] | None:
+        """List by id what a batch holds but plain data; None if each is to be looked at.
+
+        Goes down level by level through tasks and containers, with all of one type at
+        once and without a line of Python for each.
+        """
+        rare: set[int] = set()
+        level = [batch]
+        for _ in range(_LEVELS):
+            below: list[list[object]] = []
+            for group in level:
+                kinds = set(map(type, group))
+                if not self._calls.isdisjoint(kind.__name__ for kind in kinds):
+                    return None
+                for kind in kinds:
+                    if (way := way_into(kind)) is None:
+                        continue
+                    those = group
+                    if len(kinds) > 1:
+                        those = list(compress(group, map(is_, map(type, group), repeat(kind))))
+                    if way.spread is not None:
+                        below.extend(way.spread(those))
+                    elif all(map(is_, those, repeat(those[0]))):
+                        rare.add(id(those[0]))
+                    else:
+                        rare.update(map(id, those))
+            if not below:
+                return rare
+            if sum(map(len, below)) > 8 * _BATCH:
+                # Shared or cyclic containers would multiply from level to level.
+                below = [list({id(obj): obj for group in below for obj in group}.values())]
+            level = below
+        return None
+
+    def _is_call(self, obj: object) -> bool:
+        return isinstance(obj, Task) and type(obj.func).__name__ in self._calls
 
     def _inside(self, obj: object, way: Way) -> tuple[Found, ...]:
         inside = [child for child in way.children(obj) if way_into(type(child)) is not None]
@@ -171,36 +244,3 @@ class _Walker:
             return self.walk_all(inside)
         finally:
             self._depth -= 1
-
-
-def _rare(batch: list[object]) -> set[int] | None:
-    """List by id what a batch holds but plain data; None if it is nested too deep to say.
-
-    Goes down level by level through tasks and containers, with all of one type at
-    once and without a line of Python for each.
-    """
-    rare: set[int] = set()
-    level = [batch]
-    for _ in range(_LEVELS):
-        below: list[list[object]] = []
-        for group in level:
-            kinds = set(map(type, group))
-            for kind in kinds:
-                if (way := way_into(kind)) is None:
-                    continue
-                those = group
-                if len(kinds) > 1:
-                    those = list(compress(group, map(is_, map(type, group), repeat(kind))))
-                if way.spread is not None:
-                    below.extend(way.spread(those))
-                elif all(map(is_, those, repeat(those[0]))):
-                    rare.add(id(those[0]))
-                else:
-                    rare.update(map(id, those))
-        if not below:
-            return rare
-        if sum(map(len, below)) > 16 * _BATCH:
-            # Shared or cyclic containers would multiply from level to level.
-            below = [list({id(obj): obj for group in below for obj in group}.values())]
-        level = below
-    return None

@@ -23,7 +23,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import numpy as np
 from dask._task_spec import Alias, DataNode, Task, TaskRef
 
-__all__ = ["Way", "way_into"]
+# The names of dask that other finders need, from the one module that knows them.
+__all__ = ["Task", "TaskRef", "Way", "way_into"]
 
 _PLAIN: Final[tuple[type, ...]] = (
     str,
