@@ -373,8 +373,7 @@ class Session:
             raise EndpointError("This session is closed. Make a new one.")
         if self._pool is None or self._loop is None:
             from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
-            from xr_locality.execution.engine import Kept
-    from xr_locality.execution.loop import BackgroundLoop
+            from xr_locality.execution.loop import BackgroundLoop
             from xr_locality.execution.transfer import Links
 
             endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
