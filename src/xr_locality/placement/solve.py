@@ -134,16 +134,16 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
             evaluate(problem, placed, prices.ties),
         )
 
-    starts = list(_starts(problem, prices, rank))
+    starts = _starts(problem, prices, rank)
+    best = min((improve(problem, prices, start) for start in starts), key=rank)
     bound, solver = 0, "swaps between two regions"
     if program_size(problem) <= _MOST_VARIABLES:
-        solved = solve_program(problem, prices)
+        solved = solve_program(problem, prices, most=rank(best)[0])
         # Costs are whole.
         bound = math.ceil(solved.lower_bound)
         if solved.placed is not None:
-            starts.append(solved.placed)
+            best = min(best, improve(problem, prices, solved.placed), key=rank)
             solver = "mixed-integer program"
-    best = min((improve(problem, prices, start) for start in starts), key=rank)
     cost = rank(best)[0]
     if bound < cost:
         bound = max(bound, isolating_bound(problem, prices))
@@ -154,7 +154,7 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
 
 
 #: Within this share of the cost, a bound of the mixed-integer program is met.
-_TOLERANCE = 1e-6
+_TOLERANCE = 2e-6
 
 
 def _starts(problem: PlacementProblem, prices: Prices, rank: object) -> Iterator[_Ints]:
