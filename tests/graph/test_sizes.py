@@ -11,9 +11,9 @@ from dask.local import get_sync
 from dask.typing import Key
 from dask.utils import ensure_dict
 
-from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.sizes import GUESSED_NBYTES, Size, SizeEstimator
+from xr_locality.graph.structure import structure_of
 
 VALUES = da.from_array(np.random.default_rng(0).random((30, 20)).astype("f4"), chunks=(7, 8))
 
@@ -34,9 +34,9 @@ def compared(array: da.Array) -> dict[Key, tuple[Size, int]]:
     estimator = SizeEstimator(graph=graph, parts=bundle.parts)
     layer_of = {
         key: layer.name
-        for layer in view.cull(graph, bundle.keys()).layers
-        for key in layer.dependencies
-        if not layer.values()
+        for layer in structure_of(graph, bundle.keys()).layers
+        for key in layer.keys_of(np.arange(layer.start, layer.stop))
+        if not layer.only_values
     }
     values = get_sync(convert_legacy_graph(ensure_dict(graph)), list(layer_of))
     return {
