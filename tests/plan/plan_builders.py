@@ -13,8 +13,10 @@ import zarr
 import xr_locality as xl
 from xr_locality import config
 from xr_locality.graph.collections import unpack
+from xr_locality.graph.sizes import SizeEstimator
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.circumstances import Circumstances
+from xr_locality.plan.reads import Reads
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
@@ -31,12 +33,18 @@ NAMED = {str(OREGON): None, str(IOWA): None, str(IRELAND): None}
 
 
 def stored(
-    region: Region | None = None, shape: tuple[int, ...] = (8, 6), chunks: tuple[int, ...] = (2, 3)
+    region: Region | None = None,
+    shape: tuple[int, ...] = (8, 6),
+    chunks: tuple[int, ...] = (2, 3),
+    *,
+    compressors: Any = None,
 ) -> da.Array:
     """Make a lazy array of a zarr store in memory, and say where it lies."""
     values = np.arange(np.prod(shape), dtype="f8").reshape(shape)
     store = zarr.storage.MemoryStore()
-    written = zarr.create_array(store, data=values, chunks=chunks, compressors=None, filters=None)
+    written = zarr.create_array(
+        store, data=values, chunks=chunks, compressors=compressors, filters=None
+    )
     # Named by hand: of equal arrays in memory, dask cannot tell one from another.
     name = f"stored-{next(_numbers)}"
     array = da.from_array(zarr.open_array(store, mode="r"), chunks=written.chunks, name=name)
@@ -57,6 +65,20 @@ def surveyed(
         chain=Chain(Rules.parse(rules or {})),
         unknown=unknown,
         find_cluster=(clusters or {}).get,
+    )
+
+
+def reads_of(*objects: Any, clusters: dict[str, Region] | None = None) -> Reads:
+    """Make the reads of some objects."""
+    bundle = unpack(*objects)
+    graph = bundle.graph()
+    found, problems = surveyed(*objects, clusters=clusters)
+    assert problems == []
+    return Reads(
+        graph=graph,
+        outputs=bundle.keys(),
+        survey=found,
+        estimator=SizeEstimator(graph=graph, parts=bundle.parts),
     )
 
 

@@ -2,29 +2,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import dask
 import dask.array as da
 import pytest
-from plan_builders import IOWA, OREGON, stored, surveyed
+from dask.core import flatten
+from dask.typing import Key
+from plan_builders import IOWA, OREGON, reads_of, stored
 
 import xr_locality as xl
-from xr_locality.graph.collections import unpack
-from xr_locality.graph.sizes import GUESSED_NBYTES, SizeEstimator
-from xr_locality.plan.reads import Reads
+from xr_locality.graph.sizes import GUESSED_NBYTES
+from xr_locality.regions.model import Region
 
 #: Bytes of the array that ``stored`` makes, which is not compressed.
 WHOLE = 8 * 6 * 8
-
-
-def reads_of(*objects: Any) -> Reads:
-    """Make the reads of some objects."""
-    bundle = unpack(*objects)
-    graph = bundle.graph()
-    return Reads(
-        graph=graph,
-        outputs=bundle.keys(),
-        survey=surveyed(*objects)[0],
-        estimator=SizeEstimator(graph=graph, parts=bundle.parts),
-    )
 
 
 @pytest.mark.parametrize(
@@ -66,8 +56,6 @@ def test_size_in_memory_stands_in_for_stored_bytes_that_nobody_knows() -> None:
 
 def test_nothing_known_is_a_guess_that_says_so() -> None:
     """A source of which nothing is known counts something, and is named."""
-    import dask
-
     array = da.from_delayed(dask.delayed(list)(), (float("nan"),), dtype="f8")
     reads = reads_of(xl.tag(array, OREGON))
     assert reads.by_region()[OREGON] >= GUESSED_NBYTES
@@ -87,3 +75,35 @@ def test_stores_are_listed_only_when_somebody_asks(monkeypatch: pytest.MonkeyPat
     assert listed == []
     assert reads.by_region() == reads.by_region()
     assert len(listed) == 1
+
+
+def keys_read(*objects: Any) -> dict[Region, set[Key]]:
+    """List the tasks that read, by region."""
+    reads = reads_of(*objects)
+    return {
+        reading.region: {reads.structure.key(number) for number in reading.tasks.tolist()}
+        for reading in reads.readings
+    }
+
+
+def test_readers_of_a_store_are_its_own_layer() -> None:
+    """The tasks that take the node of a store read it, not those that take their chunks."""
+    one, other = stored(OREGON), stored(IOWA)
+    assert keys_read((one[:2] + 1).mean() - other.sum()) == {
+        OREGON: {(one.name, 0, 0), (one.name, 0, 1)},
+        IOWA: set(flatten(other.__dask_keys__())),
+    }
+
+
+def test_bytes_of_tasks_are_shares_of_the_stored_bytes() -> None:
+    """What is compressed is read compressed, each chunk its share, never nothing."""
+    reads = reads_of(stored(OREGON, (64, 64), (64, 32), compressors="auto"))
+    (source,), (reading,) = reads.survey.sources, reads.readings
+    assert source.nbytes is not None
+    assert source.nbytes < 64 * 64 * 8 / 2
+    nbytes = reads.of_tasks(reading)
+    assert abs(int(nbytes.sum()) - source.nbytes) <= 2
+    assert nbytes[0] == nbytes[1]
+    least = reads.of_tasks(reading, listed=False)
+    assert (least < nbytes).all()
+    assert (least >= 1).all()

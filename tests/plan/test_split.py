@@ -6,6 +6,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 from dask.blockwise import Blockwise
 from dask.core import flatten
 from plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
@@ -177,3 +178,84 @@ def test_partitions_come_in_order_of_their_regions(regions: tuple[Region, ...]) 
     """One partition for each region, always in the same order."""
     plan = planned(sum(stored(region).mean() for region in regions))
     assert plan.regions == tuple(sorted(set(regions)))
+
+
+def rolling_over_concat() -> tuple[da.Array, list[da.Array]]:
+    """Take running means over a concatenation of data from two regions."""
+    one, other = (stored(region, (40, 6), (4, 6)) for region in (OREGON, IOWA))
+    joined = xr.DataArray(da.concatenate([one, other]), dims=("t", "x"))
+    parts = [xr.DataArray(each, dims=("t", "x")) for each in (one, other)]
+    return joined.rolling(t=3).mean().data, [each.rolling(t=3).mean().data for each in parts]
+
+
+def mean_over_concat() -> tuple[da.Array, list[da.Array]]:
+    """Take a mean over a concatenation; by hand, a sum on each side."""
+    one, other = (stored(region, (40, 6), (1, 3)) for region in (OREGON, IOWA))
+    return da.concatenate([one * 2, other * 2]).mean(0), [(one * 2).mean(0), (other * 2).mean(0)]
+
+
+def difference_of_means() -> tuple[da.Array, list[da.Array]]:
+    """Subtract two means, one of each region."""
+    one, other = (stored(region, (40, 6), (2, 3)) for region in (OREGON, IOWA))
+    means = [(one * 2 + 1).mean(0), (other * 2 + 1).mean(0)]
+    return means[0] - means[1], means
+
+
+def broadcast_mask() -> tuple[da.Array, list[da.Array]]:
+    """Multiply a field by a small mask from elsewhere; by hand, the mask is an array there."""
+    mask, field = stored(IOWA, (6,), (3,)), stored(OREGON, (40, 6), (2, 3))
+    return (field * (mask > 2)).mean(0), [mask > 2, (field * da.ones(6, chunks=3)).mean(0)]
+
+
+def optimised(array: da.Array) -> int:
+    """Count the tasks that dask makes of an array."""
+    return len(dask.optimize(array)[0].__dask_graph__().to_dict())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        mean_over_concat,
+        difference_of_means,
+        broadcast_mask,
+        pytest.param(
+            rolling_over_concat,
+            marks=pytest.mark.xfail(reason="parts fuse less around overlaps: 1512 tasks, not 1158"),
+        ),
+    ],
+)
+def test_no_more_tasks_than_split_by_hand(make: Any) -> None:
+    """Parts are optimised as those split by hand: a crossing adds one task, and its fetch."""
+    array, by_hand = make()
+    plan = planned(array)
+    assert len(plan.partitions) == 2
+    tasks = sum(map(len, submitted(plan).values()))
+    # What joins the parts is left to the client by hand; here it is tasks, too.
+    joins = optimised(array) - sum(map(optimised, by_hand))
+    crossings = len(plan.boundaries)
+    assert tasks <= sum(map(optimised, by_hand)) + max(joins, 0) + 3 * crossings
+    assert_same(run_here(plan)[0], compute_plainly(array)[0])
+
+
+def test_whole_layers_are_the_very_same_objects() -> None:
+    """A layer that lands in one region goes there as it is, not copied nor culled."""
+    one, other = stored(OREGON), stored(IOWA)
+    difference = (one * 2).mean(0) - (other * 2).mean(0)
+    plan = planned(difference)
+    graph = plan.bundle.graph()
+    for region in (OREGON, IOWA):
+        layers = part(plan, region).graph.layers
+        same = [name for name in layers if layers[name] is graph.layers[name]]
+        assert len(same) >= len(layers) - 2
+
+
+def test_mixed_layers_are_culled_by_output_key() -> None:
+    """A Blockwise layer over two regions is a Blockwise layer in each, of its own blocks."""
+    doubled = da.concatenate([stored(OREGON), stored(IOWA)]) * 2
+    plan = planned(doubled.sum())
+    rows = []
+    for region in (OREGON, IOWA):
+        layer = part(plan, region).graph.layers[doubled.name]
+        assert isinstance(layer, Blockwise)
+        rows.append({key[1] for key in layer})
+    assert rows == [{0, 1, 2, 3}, {4, 5, 6, 7}]

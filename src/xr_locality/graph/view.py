@@ -8,56 +8,21 @@ for its tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from operator import getitem
 from typing import Any
 
 import numpy as np
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
-from dask._task_spec import cull as cull_tasks
 from dask.array.core import load_store_chunk
 from dask.blockwise import Blockwise, BlockwiseDepDict
-from dask.core import istask, keys_in_tasks
+from dask.core import istask
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 from numpy.typing import NDArray
 
-__all__ = ["CulledGraph", "CulledLayer", "cull", "embedded", "is_barrier", "is_future", "is_value"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CulledLayer:
-    """The part of a layer that some outputs need.
-
-    Attributes
-    ----------
-    name : str
-        The layer's name in the graph it came from.
-    layer : Layer
-        Only the needed tasks; symbolic where it was symbolic.
-    dependencies : Mapping of key to set of keys
-        For each needed key, the keys that its task takes.
-    """
-
-    name: str
-    layer: Layer
-    dependencies: Mapping[Key, set[Key]]
-
-    def values(self) -> bool:
-        """Whether the layer holds plain values (stores, arrays, Futures) and no tasks."""
-        return isinstance(self.layer, MaterializedLayer) and all(
-            is_value(value) for value in self.layer.mapping.values()
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CulledGraph:
-    """The layers that some outputs need, each after those it depends on."""
-
-    layers: tuple[CulledLayer, ...]
-    #: For each layer's name, the names of the layers it depends on.
-    dependencies: Mapping[str, frozenset[str]]
+__all__ = ["BlockwiseArgument", "embedded", "is_barrier", "is_future", "is_value"]
 
 
 def embedded(layer: Layer) -> Iterator[Any]:
@@ -306,77 +271,6 @@ def toposort_layers(graph: HighLevelGraph) -> list[str]:
     return order
 
 
-def cull(graph: HighLevelGraph, keys: Iterable[Key]) -> CulledGraph:
-    """Find what some keys need: ``HighLevelGraph.cull``, keeping names and dependencies.
-
-    Parameters
-    ----------
-    graph : HighLevelGraph
-        Not optimised.
-    keys : iterable of key
-        The outputs wanted.
-
-    Returns
-    -------
-    CulledGraph
-        Blockwise layers are culled by output key and stay symbolic.
-    """
-    needed = set(keys)
-    legacy = any(layer.has_legacy_tasks for layer in graph.layers.values())
-    all_keys = graph.get_all_external_keys() if legacy else set()
-    kept: list[CulledLayer] = []
-    for name in reversed(toposort_layers(graph)):
-        own = {key for key in needed if not _is_of_another(graph, key, name)}
-        layer, dependencies = _cull_layer(graph.layers[name], own, all_keys)
-        if not dependencies:
-            continue
-        needed.update(*dependencies.values())
-        needed.difference_update(
-            key for key in dependencies if not _is_of_another(graph, key, name)
-        )
-        kept.append(CulledLayer(name=name, layer=layer, dependencies=dependencies))
-    kept.reverse()
-    names = {culled.name for culled in kept}
-    links = {name: frozenset(graph.dependencies.get(name, ())) & names for name in names}
-    return CulledGraph(layers=tuple(kept), dependencies=links)
-
-
-def _is_of_another(graph: HighLevelGraph, key: Key, layer: str) -> bool:
-    """Whether a key is that of another layer, even if this one may hold it too.
-
-    Graphs that dask.optimize has merged hold keys twice, and dask looks for a
-    key in the layer of its name.
-    """
-    name = key[0] if isinstance(key, tuple) and key else key
-    if name == layer or not isinstance(name, str) or name not in graph.layers:
-        return False
-    home = graph.layers[name]
-    return isinstance(home, Blockwise) or key in home
-
-
-def _cull_layer(
-    layer: Layer, needed: set[Key], all_keys: set[Key]
-) -> tuple[Layer, Mapping[Key, set[Key]]]:
-    if isinstance(layer, Blockwise):
-        # Blockwise.cull takes every key of that name; a name may stand for other keys too.
-        wanted = {key for key in needed if isinstance(key, tuple) and key[0] == layer.output}
-        return layer.cull(wanted, all_keys) if wanted else (layer, {})
-    here = {key for key in needed if key in layer}
-    if not here:
-        return layer, {}
-    if layer.has_legacy_tasks:
-        culled, dependencies = layer.cull(here, all_keys)
-        return culled, dependencies
-    tasks = cull_tasks(dict(layer), here)
-    culled = layer if len(tasks) == len(layer) else MaterializedLayer(tasks, layer.annotations)
-    return culled, {key: set(task.dependencies) for key, task in tasks.items()}
-
-
-def tasks_of(layer: Layer, keys: Iterable[Key]) -> dict[Key, Any]:
-    """Make the tasks of some of a layer's keys."""
-    return {key: layer[key] for key in keys}
-
-
 def restrict_blocks(layer: Blockwise, blocks: Iterable[tuple[int, ...]]) -> Blockwise:
     """Keep only some blocks of a Blockwise layer, symbolic as it is."""
     return layer._cull(set(blocks))
@@ -447,24 +341,6 @@ def _is_item(index: object) -> bool:
         index = index.value
     cuts = isinstance(index, slice | tuple | list) or index is None or index is Ellipsis
     return not cuts and not hasattr(index, "shape")
-
-
-def restrict(layer: Layer, keys: set[Key]) -> Layer:
-    """Keep only some keys of a layer, symbolic where it can be.
-
-    Unlike culling, tasks of the same layer that the keys depend on are left out.
-    """
-    if isinstance(layer, Blockwise):
-        return layer.cull(keys, set())[0]
-    return MaterializedLayer(tasks_of(layer, keys), annotations=layer.annotations)
-
-
-def task_dependencies(task: object, all_keys: set[Key]) -> set[Key]:
-    """List the keys that one task takes."""
-    if isinstance(task, GraphNode):
-        return set(task.dependencies)
-    found: set[Key] = keys_in_tasks(all_keys, [task])
-    return found
 
 
 def ancestors(graph: HighLevelGraph, layers: Iterable[str]) -> set[str]:

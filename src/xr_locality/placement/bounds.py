@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xr_locality.placement.mincut import minimum_cut
-from xr_locality.placement.problem import PlacementProblem, Prices
+from xr_locality.placement.problem import PlacementProblem, Prices, distinct
 
 __all__ = ["isolating_bound"]
 
@@ -39,9 +39,7 @@ def isolating_bound(problem: PlacementProblem, prices: Prices) -> int:
     int
         In the unit of the prices.
     """
-    total = sum(
-        _isolate(problem, prices.objective, region) for region in range(problem.n_regions)
-    )
+    total = sum(_isolate(problem, prices.objective, region) for region in range(problem.n_regions))
     return -(-total // 2)
 
 
@@ -58,13 +56,33 @@ def _isolate(problem: PlacementProblem, prices: _Ints, region: int) -> int:
     # A place where nothing runs asks no question of its own.
     charged[region, n_regions:n_places] = 2 * prices[region, n_regions:]
     charged[n_regions:n_places, region] = 2 * prices[n_regions:, region]
+    values, takers = _elsewhere(problem, region)
     asked = replace(
         problem,
         places=(*problem.places, problem.places[region]),
         makers=_shift(problem.makers, n_places),
-        takers=_shift(problem.takers, n_places),
+        values=values,
+        takers=takers,
     )
     return minimum_cut(asked, Prices.of(charged), one=region, other=rest).lower_bound
+
+
+def _elsewhere(problem: PlacementProblem, region: int) -> tuple[_Ints, _Ints]:
+    """Join what takes a value in the other regions, where tasks take it too.
+
+    A task may turn out to be in the very region that needs the value anyway, and it would
+    be charged twice for leaving.
+    """
+    n_places, rest = problem.n_places, problem.n_places
+    of_tasks = np.bincount(
+        problem.values[problem.takers >= n_places], minlength=len(problem.nbytes)
+    )
+    other = (problem.takers < problem.n_regions) & (problem.takers != region)
+    joined = other & (of_tasks[problem.values] > 0)
+    takers = np.where(joined, rest, _shift(problem.takers, n_places))
+    n_entities = n_places + 1 + problem.n_tasks
+    pairs = distinct(problem.values * n_entities + takers)
+    return pairs // n_entities, pairs % n_entities
 
 
 #: No price is as high, and sums of it still fit.

@@ -137,17 +137,18 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
         )
 
     starts = sorted(_starts(problem, prices), key=rank)
+    # Improving a start takes a cut for each pair of regions: of many tasks, the best start only.
+    few = problem.n_tasks <= _FEW_TASKS
+    improved = [improve(problem, prices, start) for start in starts[: None if few else 1]]
+    best = min(improved, key=rank)
     bound, solver = 0, "swaps between two regions"
     if program_size(problem) <= _MOST_VARIABLES:
-        solved = solve_program(problem, prices)
+        solved = solve_program(problem, prices, most=rank(best)[0])
         # Costs are whole.
         bound = math.ceil(solved.lower_bound)
         if solved.placed is not None:
-            starts.append(solved.placed)
+            best = min(best, improve(problem, prices, solved.placed), key=rank)
             solver = "mixed-integer program"
-    # Improving a start takes a cut for each pair of regions: of many tasks, the best start only.
-    few = problem.n_tasks <= _FEW_TASKS
-    best = min((improve(problem, prices, start) for start in starts[: None if few else 1]), key=rank)
     cost = rank(best)[0]
     if bound < cost:
         bound = max(bound, isolating_bound(problem, prices))
@@ -158,7 +159,7 @@ def _search(problem: PlacementProblem, prices: Prices) -> Placement:
 
 
 #: Within this share of the cost, a bound of the mixed-integer program is met.
-_TOLERANCE = 1e-6
+_TOLERANCE = 2e-6
 
 
 def _starts(problem: PlacementProblem, prices: Prices) -> Iterator[_Ints]:

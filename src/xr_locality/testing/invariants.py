@@ -130,9 +130,7 @@ def _check_closed(partition: Partition, needed: list[Key]) -> None:
 
 def _check_stores(plan: Plan, partition: Partition, chain: Chain) -> None:
     """Check that a store goes to its own region, and to those that are said to read it."""
-    afar = {
-        (each.key, each.target) for each in plan.transfers if each.why == "remote-read"
-    }
+    afar = {(each.key, each.target) for each in plan.transfers if each.why == "remote-read"}
     for layer in partition.graph.layers.values():
         for value in layer.mapping.values() if isinstance(layer, MaterializedLayer) else ():
             if view.is_value(value):

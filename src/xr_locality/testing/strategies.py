@@ -8,15 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from dask.typing import Key
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from xr_locality.execution.machine import PartitionKeys
-from xr_locality.placement.problem import PlacementProblem
+from xr_locality.placement.problem import PlacementProblem, Prices
 from xr_locality.regions.model import Region
+from xr_locality.testing.problems import state_problem
 from xr_locality.testing.programs import OPERATIONS, PACKAGINGS, Program, Step
 
-__all__ = ["Moment", "partition_keys", "placement_problems", "programs", "run_moments"]
+__all__ = [
+    "Moment",
+    "partition_keys",
+    "placement_problems",
+    "prices_between",
+    "programs",
+    "run_moments",
+]
 
 #: Regions that things are drawn from; some links between them are priced alike, some not.
 _REGIONS = tuple(map(Region.parse, ("aws:us-west-2", "aws:eu-west-1", "gcp:us-central1")))
@@ -48,36 +58,75 @@ def programs(*, most_steps: int = 5) -> st.SearchStrategy[Program]:
 
 @st.composite
 def placement_problems(
-    draw: st.DrawFn, *, most_tasks: int = 7, regions: tuple[Region, ...] = _REGIONS
+    draw: st.DrawFn,
+    *,
+    n_regions: int | None = None,
+    most_tasks: int = 7,
+    pinned: bool = True,
+    circles: bool = False,
 ) -> PlacementProblem:
     """Draw placement problems that have a solution.
 
     Parameters
     ----------
+    n_regions : int, optional
+        Where tasks may run; by default two to four regions. Up to two places where
+        nothing runs come with them.
     most_tasks : int, optional
-        Small enough for brute force.
-    regions : tuple of Region, optional
-        Where tasks may run.
+        Small enough for :func:`~xr_locality.testing.problems.best_by_brute_force`.
+    pinned : bool, optional
+        Whether tasks may be pinned, and bound to each other.
+    circles : bool, optional
+        Whether tasks may take from those after them, as joined tasks do.
     """
+    regions = "abcd"[: draw(st.integers(2, 4)) if n_regions is None else n_regions]
+    places = regions + "xy"[: draw(st.integers(0, 2))]
     n_tasks = draw(st.integers(1, most_tasks))
-    tasks = st.integers(0, n_tasks - 1)
-    inputs = [
-        tuple(sorted(draw(st.sets(st.integers(0, task - 1), max_size=3)))) if task else ()
-        for task in range(n_tasks)
-    ]
-    together = sorted(draw(st.sets(tasks, max_size=3)))
-    pins = draw(st.dictionaries(tasks, st.sampled_from(regions), max_size=n_tasks))
-    # One region for all that must run together, or there is no solution.
-    pinned = [pins[task] for task in together if task in pins]
-    return PlacementProblem(
-        regions=regions,
-        nbytes=draw(st.lists(st.integers(1, 1000), min_size=n_tasks, max_size=n_tasks)),
-        inputs=inputs,
-        pins={task: pinned[0] if task in together else where for task, where in pins.items()},
-        units=[tuple(together)] if len(together) > 1 else [],
-        results=frozenset(draw(st.sets(tasks))),
-        client=draw(st.sampled_from((*regions, Region.parse("local")))),
+    sizes = st.integers(1, 1000)
+    values: list[tuple[int, str | int, list[str | int]]] = []
+    for task in range(n_tasks):
+        others = [each for each in range(n_tasks) if each > task or (circles and each != task)]
+        takers = [*draw(st.sets(st.sampled_from([*others, *places]), max_size=4))]
+        values.append((draw(sizes), task, sorted(takers, key=str)))
+    fixed = st.tuples(
+        sizes, st.sampled_from(places), st.sets(st.integers(0, n_tasks - 1), max_size=3).map(sorted)
     )
+    values += [(size, place, [*who]) for size, place, who in draw(st.lists(fixed, max_size=4))]
+    tasks = st.integers(0, n_tasks - 1)
+    pins = draw(st.dictionaries(tasks, st.sampled_from(regions))) if pinned else {}
+    together = sorted(draw(st.sets(tasks, max_size=3))) if pinned else []
+    # One region for all that must run together, or there is no solution.
+    for task in [task for task in together if task in pins][1:]:
+        del pins[task]
+    return state_problem(
+        values,
+        places=places,
+        n_regions=len(regions),
+        n_tasks=n_tasks,
+        pins=pins,
+        units=[together] if len(together) > 1 else [],
+    )
+
+
+def prices_between(n_places: int, *, most: int = 10**6) -> st.SearchStrategy[Prices]:
+    """Draw prices, seldom symmetric or a metric, some of them nothing.
+
+    Parameters
+    ----------
+    n_places : int
+        Places.
+    most : int, optional
+        The highest price of a byte.
+    """
+    price = st.sampled_from([0, 1, 9, 12, most]) | st.integers(0, most)
+    rows = st.lists(price, min_size=n_places**2, max_size=n_places**2)
+    return rows.map(lambda row: _prices(np.array(row, dtype=np.int64), n_places))
+
+
+def _prices(row: NDArray[np.int64], n_places: int) -> Prices:
+    objective = row.reshape(n_places, n_places)
+    np.fill_diagonal(objective, 0)
+    return Prices.of(objective)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
