@@ -288,7 +288,7 @@ class Session:
             settings=settings,
             usable=usable,
             chain=Chain(Rules.parse(settings.rules)),
-            costs=CostModel(settings.prices),
+            costs=CostModel(settings.prices, links=settings.links),
             find_cluster=self.find,
         )
         return build_plan(bundle, circumstances, session=self)
@@ -455,7 +455,7 @@ async def _execute(
             plan=plan,
             connections=connections,
             links=links,
-            costs=CostModel(settings.prices),
+            costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
             callbacks=callbacks,
