@@ -77,8 +77,8 @@ def _totals(comparison: PlanComparison) -> Table:
             row("boundary values", "n_boundaries", "{:,}".format),
             row("bytes", "nbytes_moved", words.nbytes),
             row("USD", "usd", _usd),
-            row("one pair after another", "seconds", words.seconds),
-            row("pairs at the same time", "makespan", words.seconds),
+            row("time, one pair after another", "seconds", words.seconds),
+            row("time, pairs at the same time", "makespan", words.seconds),
         ),
     )
 
@@ -95,20 +95,19 @@ def _crossings(comparison: PlanComparison) -> Table:
         return Row(
             label=f"{each.source} -> {each.target}",
             figures=(
-                words.WHY[each.why],
                 _nbytes(each.this),
                 _nbytes(each.other),
                 _dollars(each.this),
                 _dollars(each.other),
             ),
-            notes=(Note(text=shown),),
+            notes=(Note(text=f"{words.WHY[each.why]}: {shown}"),),
         )
 
     rows = tuple(map(row, comparison.crossings))
     return Table(
         title="Crossings",
-        headings=("why", "this", "other", "USD this", "USD other"),
-        rows=rows or (Row(label="nothing crosses", figures=("",) * 5),),
+        headings=("this", "other", "USD this", "USD other"),
+        rows=rows or (Row(label="nothing crosses", figures=("",) * 4),),
     )
 
 
