@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from xr_locality import config, errors
-from xr_locality.config import Budget, Settings, parse_budget, read
+from xr_locality.config import Budget, LinkSetting, Settings, parse_budget, read
 from xr_locality.regions.model import LOCAL, Region
 
 
@@ -58,6 +58,7 @@ class TestDefaults:
             progress=None,
             start_timeout=300.0,
             prices={},
+            links={},
         )
         assert settings.budget is None
 
@@ -232,6 +233,11 @@ class TestRefused:
             ("prices", {"aws:* -> local": "cheap"}),
             ("prices", {"aws:* -> local": float("nan")}),
             ("prices", 0.02),
+            ("links", ["aws:* -> local"]),
+            ("links", {"aws:* -> local": "200 Mbit/s"}),
+            ("links", {"aws:* -> local": {}}),
+            ("links", {"aws:* -> local": {"speed": "200 Mbit/s"}}),
+            ("links", {7: {"rtt": "60 ms"}}),
         ],
     )
     @pytest.mark.parametrize("given_by", ["keyword", "config"])
@@ -357,3 +363,48 @@ class TestBudget:
             Budget()
         with pytest.raises(errors.ConfigurationError):
             Budget(nbytes=1, usd=1.0)
+
+
+class TestLinks:
+    @pytest.mark.parametrize(
+        ("text", "bytes_per_second"),
+        [
+            ("200 Mbit/s", 25e6),
+            ("1.5Gbit/s", 187.5e6),
+            ("25 MB/s", 25e6),
+            ("1 MiB/s", 2**20),
+            ("8 bit/s", 1),
+        ],
+    )
+    def test_throughput(self, text: str, bytes_per_second: float) -> None:
+        """Throughputs are in bits or bytes a second, with the prefixes of either."""
+        (link,) = read(links={"aws:* -> local": {"throughput": text}}).links.values()
+        assert link == LinkSetting(bytes_per_second=bytes_per_second)
+
+    @pytest.mark.parametrize("rtt", ["60 ms", 0.06])
+    def test_round_trip(self, rtt: object) -> None:
+        """Round trips are seconds, or text with a unit."""
+        (link,) = read(links={"aws:* -> local": {"rtt": rtt}}).links.values()
+        assert link.bytes_per_second is None
+        assert link.rtt_seconds == pytest.approx(0.06)
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("throughput", "200"),
+            ("throughput", "0 Mbit/s"),
+            ("throughput", "-1 Mbit/s"),
+            ("throughput", "200 Mbit"),
+            ("throughput", 200),
+            ("throughput", None),
+            ("rtt", 0),
+            ("rtt", "soon"),
+            ("rtt", None),
+        ],
+    )
+    def test_refused(self, key: str, value: object) -> None:
+        """A figure that makes no sense is refused with its pair, its name and its repr."""
+        with pytest.raises(errors.ConfigurationError) as caught:
+            read(links={"aws:* -> local": {key: value}})
+        message = str(caught.value)
+        assert message.startswith(f"links['aws:* -> local'].{key} is {value!r}: it must be")

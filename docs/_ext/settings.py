@@ -65,7 +65,7 @@ def _keys(described: Any) -> list[str]:
     if not isinstance(described, dict):
         return []
     lines = []
-    for form in described.get("oneOf", ()):
+    for form in (described, *described.get("oneOf", ())):
         for key, facts in form.get("properties", {}).items():
             needed = " (required)" if key in form.get("required", ()) else ""
             lines.append(f"- `{key}`{needed}: {' '.join(facts['description'].split())}")

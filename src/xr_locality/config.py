@@ -25,6 +25,7 @@ from xr_locality.errors import ConfigurationError, raise_together
 
 __all__ = [
     "Budget",
+    "LinkSetting",
     "MissingEndpoint",
     "Objective",
     "Probing",
@@ -75,6 +76,22 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSetting:
+    """What the user says of the network between two regions.
+
+    Parameters
+    ----------
+    bytes_per_second : float, optional
+        What one worker in each region can move.
+    rtt_seconds : float, optional
+        Round-trip time in seconds.
+    """
+
+    bytes_per_second: float | None = None
+    rtt_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that a run can be told, checked; made by :func:`read`.
 
@@ -113,6 +130,8 @@ class Settings:
     start_timeout: float
     #: The user's own prices, ``"source -> target"`` to USD per GB.
     prices: Mapping[str, float]
+    #: The user's own figures of the network, ``"source -> target"``.
+    links: Mapping[str, LinkSetting]
 
     @property
     def budget(self) -> Budget | None:
@@ -365,6 +384,56 @@ def _prices(given: _Given) -> dict[str, float]:
     return {pair: float(usd) for pair, usd in given.value.items()}
 
 
+_THROUGHPUT: Final = re.compile(
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<prefix>[kMGT]i?)?(?P<unit>bit|B)/s"
+)
+_PREFIXES: Final = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _links(given: _Given) -> dict[str, LinkSetting]:
+    must = (
+        "it must map pairs of regions to throughputs and round trips, such as "
+        "{'aws:us-west-2 -> local': {'throughput': '200 Mbit/s', 'rtt': '60 ms'}}"
+    )
+    if not isinstance(given.value, Mapping):
+        raise _refused(given, must)
+    links: dict[str, LinkSetting] = {}
+    for pair, figures in given.value.items():
+        known = isinstance(figures, Mapping) and bool(figures) and {*figures} <= {*_LINK_FIGURES}
+        if not isinstance(pair, str) or not known:
+            raise _refused(given, f"{must}, not {pair!r} to {figures!r}")
+        links[pair] = LinkSetting(
+            **dict(
+                _link_figure(_Given(name=key, where=f"{given.where}[{pair!r}].{key}", value=value))
+                for key, value in figures.items()
+            )
+        )
+    return links
+
+
+def _link_figure(given: _Given) -> tuple[str, float]:
+    field_name, check = _LINK_FIGURES[given.name]
+    return field_name, check(given)
+
+
+def _throughput(given: _Given) -> float:
+    match = _THROUGHPUT.fullmatch(given.value.strip()) if isinstance(given.value, str) else None
+    if match is None or not float(match["number"]):
+        raise _refused(given, "it must be above zero, such as '200 Mbit/s' or '25 MB/s'")
+    prefix = match["prefix"] or ""
+    base = 1024.0 if prefix.endswith("i") else 1000.0
+    bits = 1 if match["unit"] == "bit" else 8
+    scale: float = base ** _PREFIXES[prefix.rstrip("i")] * bits / 8
+    return float(match["number"]) * scale
+
+
+#: What may be said of a link: the field that it fills, and its check.
+_LINK_FIGURES: Final[Mapping[str, tuple[str, Callable[[_Given], float]]]] = {
+    "throughput": ("bytes_per_second", _throughput),
+    "rtt": ("rtt_seconds", _duration),
+}
+
+
 _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "client_region": _region,
     "endpoints": _endpoints,
@@ -382,4 +451,5 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "progress": _progress,
     "start_timeout": _duration,
     "prices": _prices,
+    "links": _links,
 }

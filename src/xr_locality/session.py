@@ -295,7 +295,7 @@ class Session:
             settings=settings,
             usable=usable,
             chain=Chain.from_settings(settings),
-            costs=CostModel(settings.prices),
+            costs=CostModel(settings.prices, links=settings.links),
             find_cluster=self.find,
         )
         return build_plan(bundle, circumstances, session=self)
@@ -462,7 +462,7 @@ async def _execute(
             plan=plan,
             connections=connections,
             links=links,
-            costs=CostModel(settings.prices),
+            costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
             callbacks=callbacks,

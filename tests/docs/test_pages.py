@@ -64,7 +64,7 @@ def test_configuration_is_accepted(shown: dict[str, Any], monkeypatch: pytest.Mo
     given = {name.replace("-", "_"): value for name, value in shown["locality"].items()}
     understood = config.read(**given)
     Rules.parse(understood.rules)
-    CostModel(understood.prices)
+    CostModel(understood.prices, links=understood.links)
     session = xr_locality.Session(understood.endpoints)
     assert session.regions == tuple(sorted(map(Region.parse, understood.endpoints)))
 

@@ -16,6 +16,7 @@ from dask.utils import ensure_dict
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
+from xr_locality.graph.structure import structure_of
 from xr_locality.graph.sizes import Size, SizeEstimator
 
 
@@ -78,9 +79,9 @@ def compared(item: Any) -> dict[Key, tuple[Size, int]]:
     estimator = SizeEstimator(graph=graph, parts=bundle.parts)
     layer_of = {
         key: layer.name
-        for layer in view.cull(graph, bundle.keys()).layers
-        for key in layer.dependencies
-        if view.is_symbolic(layer.layer) or not view.is_value(layer.layer[key])
+        for layer in structure_of(graph, bundle.keys()).layers
+        for key in layer.keys_of(np.arange(layer.start, layer.stop))
+        if layer.grid is not None or not view.is_value(layer.layer[key])
     }
     estimates = {key: estimator.of(layer, key) for key, layer in layer_of.items()}
     values = get_sync(convert_legacy_graph(ensure_dict(graph)), list(layer_of))

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from xr_locality import errors
+from xr_locality.config import LinkSetting
 from xr_locality.placement.costs import GB, CostModel
-from xr_locality.placement.prices import Price, oldest
+from xr_locality.placement.prices import Price, oldest, retrieval_price
 from xr_locality.regions.model import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
@@ -40,9 +41,9 @@ class TestListPrices:
             ("gcp:us-central1", "aws:ap-southeast-1", 0.12 * PER_GIB, "2024-07-01"),
             ("gcp:us-central1", "aws:ap-southeast-2", 0.19 * PER_GIB, "2024-07-01"),
             ("gcp:us-central1", "aws:cn-north-1", 0.23 * PER_GIB, "2024-07-01"),
-            ("gcp:us", "gcp:us-central1", 0.02 * PER_GIB, "2026-06-05"),
-            ("gcp:eu", "gcp:europe-west1", 0.02 * PER_GIB, "2024-07-01"),
-            ("gcp:nam4", "gcp:us-central1", 0.0, "2026"),
+            ("gcp:us", "gcp:northamerica-northeast1", 0.02 * PER_GIB, "2026-06-05"),
+            ("gcp:eu", "gcp:europe-west2", 0.02 * PER_GIB, "2024-07-01"),
+            ("gcp:us", "aws:us-east-1", 0.12 * PER_GIB, "2024-07-01"),
             ("gcp:nam4", "gcp:us-west1", 0.02 * PER_GIB, "2026-06-05"),
             ("azure:westeurope", "azure:eastus", 0.05, "2023-06"),
             ("azure:westeurope", "azure:northeurope", 0.02, "2023-06"),
@@ -63,6 +64,54 @@ class TestListPrices:
         """What stays in its region is free, and that is no guess."""
         found = price(name, name)
         assert (found.usd_per_gb, found.guessed) == (0.0, False)
+
+    @pytest.mark.parametrize("part", ["gcp:us-central1", "gcp:us-west1", "gcp:nam4"])
+    @pytest.mark.parametrize("reverse", [False, True], ids=["out of", "into"])
+    def test_inside_a_multi_region(self, part: str, reverse: bool) -> None:
+        """Between a multi-region and what it spans nothing crosses, whichever way."""
+        pair = Region.parse("gcp:us"), Region.parse(part)
+        source, target = reversed(pair) if reverse else pair
+        model = CostModel({"gcp:* -> gcp:*": 9.0})
+        found = model.price(source, target)
+        assert (found.usd_per_gb, found.guessed, found.as_of) == (0.0, False, None)
+        assert found.evidence == f"nothing leaves gcp:us, which holds {part}"
+        for name in ("usd", "bytes", "seconds"):
+            assert model.objective(name)(source, target, 10**12) == 0  # type: ignore[arg-type]
+            prices = model.prices(name, (source, target))  # type: ignore[arg-type]
+            assert not prices.objective.any()
+            assert not prices.ties.any()
+
+    def test_what_the_solver_keeps_least_is_what_is_shown(self) -> None:
+        """The whole units that placements are priced in are the model's own prices."""
+        places = [OREGON, IOWA, Region.parse("gcp:us"), LOCAL]
+        model = CostModel({"aws:* -> local": 0.123})
+        for name in ("usd", "bytes", "seconds"):
+            prices = model.prices(name, places)  # type: ignore[arg-type]
+            cost = model.objective(name)  # type: ignore[arg-type]
+            for i, source in enumerate(places):
+                for j, target in enumerate(places):
+                    # Round trips are no matter of bytes.
+                    once = model.rtt_seconds(source, target) if name == "seconds" else 0.0
+                    shown = cost(source, target, 10**15)
+                    exact = prices.objective[i, j] * prices.unit * 10**15
+                    assert exact == pytest.approx(max(shown - once, 0), rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("source", "target", "usd_per_gb"),
+        [
+            ("gcp:us", "gcp:us-central1", 0.02 * PER_GIB),
+            ("gcp:eu", "gcp:europe-west1", 0.02 * PER_GIB),
+            ("gcp:nam4", "gcp:us-central1", None),
+            ("gcp:us", "gcp:us", None),
+            ("gcp:us", "gcp:europe-west1", None),
+            ("gcp:us-central1", "gcp:us", None),
+        ],
+    )
+    def test_retrieval(self, source: str, target: str, usd_per_gb: float | None) -> None:
+        """What Google bills for reads inside a multi-region is known, though it is no egress."""
+        found = retrieval_price(Region.parse(source), Region.parse(target))
+        expected = None if usd_per_gb is None else pytest.approx(usd_per_gb)
+        assert (found and found.usd_per_gb) == expected
 
     def test_from_this_machine(self) -> None:
         """Sending from the user's machine is not billed."""
@@ -141,7 +190,9 @@ class TestOverrides:
             ("a:b -> c:d -> e:f", 0.1, "must be written 'source -> target'"),
             ("aws:us-wset-2 -> local", 0.1, "Did you mean 'aws:us-west-2'"),
             (" -> local", 0.1, "Malformed region"),
-            ("aws:us-west-2 -> aws:us-west-2", 0.1, "nothing is paid inside a region"),
+            ("aws:us-west-2 -> aws:us-west-2", 0.1, "nothing crosses inside a region"),
+            ("gcp:us -> gcp:us-central1", 0.1, "nothing crosses inside a region"),
+            ("gcp:us-central1 -> gcp:us", 0.1, "nothing crosses inside a region"),
             ("aws:* -> local", -0.1, "-0.1 is no price"),
             ("aws:* -> local", math.nan, "nan is no price"),
         ],
@@ -250,3 +301,65 @@ class TestLinks:
         assert found.bytes_per_second == pytest.approx(4.55e9 / 8)
         assert found.rtt_seconds == pytest.approx(0.15245)
         assert "median" in found.evidence
+
+
+class TestOwnLinks:
+    FAST = LinkSetting(bytes_per_second=1e9, rtt_seconds=0.001)
+
+    def test_replaces_both_figures(self) -> None:
+        """The user's own link wins, is no guess, and is named as such."""
+        found = CostModel(links={"us-west-2 -> local": self.FAST}).link(OREGON, LOCAL)
+        assert (found.bytes_per_second, found.rtt_seconds) == (1e9, 0.001)
+        assert found.evidence == "your own link aws:us-west-2 -> local"
+        assert not found.guessed
+
+    @pytest.mark.parametrize(
+        ("setting", "throughput", "rtt"),
+        [
+            (LinkSetting(bytes_per_second=1e9), 1e9, 0.0647),
+            (LinkSetting(rtt_seconds=0.5), 4.398e9 / 8, 0.5),
+        ],
+        ids=["throughput", "round trip"],
+    )
+    def test_leaves_the_other_figure(
+        self, setting: LinkSetting, throughput: float, rtt: float
+    ) -> None:
+        """What is not said stays as it was measured."""
+        found = CostModel(links={"aws:* -> gcp:*": setting}).link(OREGON, IOWA)
+        assert found.bytes_per_second == pytest.approx(throughput)
+        assert found.rtt_seconds == pytest.approx(rtt)
+        assert found.evidence.startswith("your own ")
+        assert "measured between virtual machines" in found.evidence
+
+    def test_a_guess_that_stays_is_said(self) -> None:
+        """Where only one figure is the user's, the other is still a guess."""
+        own = {"* -> local": LinkSetting(rtt_seconds=0.5)}
+        assert CostModel(links=own).link(OREGON, LOCAL).guessed
+
+    def test_one_direction(self) -> None:
+        """A link back is another link."""
+        model = CostModel(links={"aws:us-west-2 -> gcp:us-central1": self.FAST})
+        assert model.bytes_per_second(IOWA, OREGON) == CostModel().bytes_per_second(IOWA, OREGON)
+
+    def test_most_specific_wins(self) -> None:
+        """As for prices, the source's side counts first."""
+        slow = LinkSetting(bytes_per_second=1.0, rtt_seconds=1.0)
+        links = {"* -> gcp:us-central1": slow, "aws:* -> *": self.FAST}
+        assert CostModel(links=links).bytes_per_second(OREGON, IOWA) == 1e9
+
+    def test_inside_a_region(self) -> None:
+        """A wildcard does not slow what stays in its region, or in a multi-region."""
+        model = CostModel(links={"* -> *": LinkSetting(bytes_per_second=1.0)})
+        assert model.seconds(IOWA, IOWA, GB) == 0
+        assert model.bytes_per_second(Region.parse("gcp:us"), IOWA) == math.inf
+
+    def test_is_what_placement_keeps_least(self) -> None:
+        """By seconds, placements are priced with the user's own throughput."""
+        model = CostModel(links={"* -> *": LinkSetting(bytes_per_second=1e6)})
+        prices = model.prices("seconds", [OREGON, IOWA])
+        assert prices.objective[0, 1] * prices.unit == pytest.approx(1e-6)
+
+    def test_refused(self) -> None:
+        """A pair that makes no sense is refused by name."""
+        with pytest.raises(errors.ConfigurationError, match=r"locality.links of 'here'"):
+            CostModel(links={"here": self.FAST})

@@ -22,6 +22,10 @@ IOWA = Region.parse("gcp:us-central1")
 #: Endpoints that are only named.
 ENDPOINTS = {str(OREGON): None, str(IOWA): None}
 
+#: By the list prices either region may combine both for the same money: so that only Oregon
+#: does, results from Iowa are dearer.
+PRICES = {f"{IOWA} -> local": 0.5}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -61,7 +65,7 @@ def make_plan(pair: Pair) -> Callable[..., Plan]:
 
     def make(collection: Any = None, **policy: Any) -> Plan:
         planned = pair.difference if collection is None else collection
-        return xl.plan(planned, **{"endpoints": ENDPOINTS, **policy})
+        return xl.plan(planned, **{"endpoints": ENDPOINTS, "prices": PRICES, **policy})
 
     return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -9,6 +10,7 @@ import dask.array as da
 import fsspec
 import numpy as np
 import zarr
+from dask.typing import Key
 
 import xr_locality as xl
 from xr_locality import config
@@ -18,6 +20,7 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.reads import Reads
 from xr_locality.plan.survey import Survey, survey
+from xr_locality.plan.transfers import Crossings, Transfer, Transfers, Why
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
 from xr_locality.regions.rules import Rules
@@ -49,6 +52,36 @@ def stored(
     name = f"stored-{next(_numbers)}"
     array = da.from_array(zarr.open_array(store, mode="r"), chunks=written.chunks, name=name)
     return array if region is None else xl.tag(array, region)
+
+
+def crossing(*transfers: Transfer) -> Transfers:
+    """Make the transfers of a plan of single ones, each a group of its own."""
+    return Transfers(
+        [
+            Crossings(
+                source=each.source,
+                target=each.target,
+                why=each.why,
+                keys=(each.key,),
+                nbytes=each.nbytes,
+                sizes=lambda nbytes=each.nbytes: [nbytes],
+            )
+            for each in transfers
+        ]
+    )
+
+
+def many_crossing(
+    source: Region, target: Region, keys: Sequence[Key], *, why: Why = "boundary"
+) -> Crossings:
+    """Make a group of values of 1 B; whoever asks for their sizes fails."""
+
+    def refuse() -> list[int]:
+        raise AssertionError("single transfers were listed")
+
+    return Crossings(
+        source=source, target=target, why=why, keys=keys, nbytes=len(keys), sizes=refuse
+    )
 
 
 def surveyed(
@@ -89,7 +122,7 @@ def circumstances(*usable: Region, **policy: Any) -> Circumstances:
         settings=settings,
         usable=tuple(sorted(usable)),
         chain=Chain(Rules.parse(settings.rules)),
-        costs=CostModel(settings.prices),
+        costs=CostModel(settings.prices, links=settings.links),
         find_cluster=lambda address: None,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from plan_builders import crossing
 
 from xr_locality.execution.report import Report
 from xr_locality.plan.model import Baseline, Plan
@@ -102,7 +103,7 @@ class TestRender:
             "evidence": {"sources": (replace(source, evidence=EVIL),)},
             "variable": {"sources": (replace(source, variables=(EVIL,)),)},
             "unknown": {"unknowns": (EVIL,)},
-            "key": {"transfers": (replace(boundary, key=EVIL, why="remote-read"),)},
+            "key": {"transfers": crossing(replace(boundary, key=EVIL, why="remote-read"))},
         }
         page = Page(replace(plan, **evil[where])._repr_html_())
         assert not {"script", "img"} & set(page.tags)
@@ -123,7 +124,7 @@ class TestRender:
 
     def test_failing_baselines(self, plan: Plan) -> None:
         """A store that cannot be listed does not keep the rest from being shown."""
-        shown = Page(replace(plan, compare=fail)._repr_html_()).text
+        shown = Page(replace(plan, other_ways=fail)._repr_html_()).text
         assert "unknown" in shown
         assert "boundary" in shown
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from plan_builders import crossing
 
 from xr_locality.errors import MissingDependencyError
 from xr_locality.plan.model import Plan, Transfer
@@ -46,7 +47,7 @@ def test_shows_regions_and_flows(plan: Plan, plt: Any) -> None:
 
 def test_widths_follow_bytes(plan: Plan, plt: Any) -> None:
     """More bytes make a wider arrow."""
-    moves = (
+    moves = crossing(
         Transfer(source=IOWA, target=OREGON, key="a", nbytes=10, why="boundary"),
         Transfer(source=OREGON, target=IOWA, key="b", nbytes=1_000_000, why="boundary"),
     )
@@ -78,8 +79,8 @@ def test_nothing_moves(make_plan: Callable[..., Plan], pair: Any, plt: Any) -> N
 
 def test_names_are_not_markup(plan: Plan, plt: Any) -> None:
     """Nothing of what the data are called reaches matplotlib's own markup."""
-    moves = tuple(replace(each, key="$\\frac{1}{0}$", why="remote-read") for each in plan.transfers)
-    ax = replace(plan, transfers=moves).plot()
+    named = (replace(each, key="$\\frac{1}{0}$", why="remote-read") for each in plan.transfers)
+    ax = replace(plan, transfers=crossing(*named)).plot()
     ax.figure.canvas.draw()
     assert not [text for text in texts(ax) if "$" in text]
 

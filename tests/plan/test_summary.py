@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
+from dask.typing import Key
+from plan_builders import crossing, many_crossing
 
+import xr_locality as xl
 from xr_locality.plan.model import Baseline, Plan, Transfer
 from xr_locality.plan.summary import summarise
+from xr_locality.plan.transfers import Transfers
 from xr_locality.regions.model import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
@@ -22,6 +28,25 @@ IOWA = Region.parse("gcp:us-central1")
 def fail() -> Mapping[str, Baseline]:
     """Stand for a store that refuses to be listed."""
     raise PermissionError("https://bucket.example.org/?X-Signature=secret")
+
+
+class Chunks(Sequence[Key]):
+    """The keys of some layers' chunks, made when they are looked at, and counted."""
+
+    def __init__(self, layers: list[tuple[str, int]]) -> None:
+        self.starts = list(accumulate((n for _, n in layers), initial=0))
+        self.names = [name for name, _ in layers]
+        self.n_looks = 0
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        self.n_looks += 1
+        layer = bisect_right(self.starts, index) - 1
+        return self.names[layer], index - self.starts[layer]
 
 
 class TestRegions:
@@ -51,6 +76,39 @@ class TestRegions:
         (remote,) = [each for each in summarise(plan).crossings if each.why == "remote-read"]
         assert (remote.source, remote.target, remote.nbytes) == (IOWA, OREGON, 240_000)
         assert remote.names[0].endswith("/b.zarr")
+
+    def test_read_from_two_regions(self, plan: Plan) -> None:
+        """A source read here and from afar stands with both, each with its share."""
+        iowa = next(each for each in plan.sources if each.region == IOWA)
+        afar = Transfer(source=IOWA, target=OREGON, key=iowa.url, nbytes=90_000, why="remote-read")
+        regions = summarise(replace(plan, transfers=crossing(afar))).regions
+        read = {
+            each.region: [source.nbytes_read for source in each.sources if source.url == iowa.url]
+            for each in regions
+        }
+        assert read == {OREGON: [90_000], IOWA: [150_000]}
+
+    def test_read_from_a_multi_region(self, make_plan: Callable[..., Plan], pair: Any) -> None:
+        """A multi-region's bucket stands with the region in it that reads it, and moves nothing."""
+        everywhere = xl.tag(pair.iowa, "gcp:us")
+        plan = make_plan(pair.oregon.t.mean("time") - everywhere.t.mean("time"))
+        summary = summarise(plan)
+        (region,) = [each for each in summary.regions if each.region == IOWA]
+        assert [str(source.region) for source in region.sources] == ["gcp:us"]
+        assert region.nbytes_read == 240_000
+        assert not [each for each in summary.crossings if each.why == "remote-read"]
+        assert any("not counted: 0.01863 USD/GB" in each for each in summary.unknowns)
+
+    def test_terms(self, plan: Plan) -> None:
+        """Who pays for reads, and what may leave, is kept of each source."""
+        oregon, iowa = sorted(plan.sources, key=lambda source: source.url)
+        first = replace(oregon, requester_pays=True, leaves="reduced")
+        summary = summarise(replace(plan, sources=(first, iowa)))
+        sources = [source for each in summary.regions for source in each.sources]
+        terms = [(source.requester_pays, source.leaves) for source in sources]
+        assert terms == [(True, "reduced"), (None, "always")]
+        (shown, _) = [each["sources"][0] for each in summary.to_dict()["regions"]]
+        assert (shown["requester_pays"], shown["leaves"]) == (True, "reduced")
 
     def test_tasks_and_layers(self, plan: Plan) -> None:
         """Tasks and layers are those of the region's partition."""
@@ -91,13 +149,31 @@ class TestCrossings:
 
     def test_few_names(self, plan: Plan) -> None:
         """Of many kinds of values a few are named and all are counted."""
-        many = tuple(
+        many = (
             Transfer(source=IOWA, target=OREGON, key=f"step{chr(97 + i)}", nbytes=1, why="boundary")
             for i in range(20)
         )
-        (crossing,) = summarise(replace(plan, transfers=many)).crossings
-        assert crossing.n_values == crossing.n_names == 20
-        assert 1 < len(crossing.names) < 10
+        (found,) = summarise(replace(plan, transfers=crossing(*many))).crossings
+        assert found.n_values == found.n_names == 20
+        assert 1 < len(found.names) < 10
+
+    def test_a_million_values(self, plan: Plan) -> None:
+        """Of very many values few keys are looked at, and no kind among them is missed."""
+        keys = Chunks([("mean-0", 600_000), ("sum-1", 1), ("max-2", 400_000)])
+        group = many_crossing(IOWA, OREGON, keys)
+        (found,) = summarise(replace(plan, transfers=Transfers([group]))).crossings
+        assert (found.n_values, found.nbytes) == (1_000_001, 1_000_001)
+        assert found.names == ("mean", "sum", "max")
+        assert keys.n_looks < 500
+
+    def test_a_million_kinds(self, plan: Plan) -> None:
+        """Where each value has a name of its own, only so many are looked at."""
+        keys = Chunks([(f"a{i}", 1) for i in range(100_000)])
+        group = many_crossing(IOWA, OREGON, keys, why="remote-read")
+        (found,) = summarise(replace(plan, transfers=Transfers([group]))).crossings
+        assert found.n_values == 100_000
+        assert len(found.names) == 5
+        assert keys.n_looks < 10_000
 
     def test_upload(self, make_plan: Callable[..., Plan], pair: Any) -> None:
         """Arrays embedded in the graph cross from the client, and their region says so."""
@@ -112,7 +188,7 @@ class TestUnknowns:
     def test_failing_baselines(self, plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
         """A store that cannot be listed leaves the other ways unknown, and nothing else."""
         with caplog.at_level(logging.WARNING):
-            summary = summarise(replace(plan, compare=fail))
+            summary = summarise(replace(plan, other_ways=fail))
         assert summary.baselines is None
         (unknown,) = summary.unknowns
         assert "PermissionError" in unknown
@@ -145,7 +221,7 @@ class TestUnknowns:
         """A price that no list has is among the unknowns."""
         derecho = Region.parse("hpc:derecho")
         move = Transfer(source=derecho, target=OREGON, key="a", nbytes=1, why="boundary")
-        unknowns = summarise(replace(plan, transfers=(move,))).unknowns
+        unknowns = summarise(replace(plan, transfers=crossing(move))).unknowns
         assert any("hpc:derecho -> aws:us-west-2" in each for each in unknowns)
 
     def test_said_once(self, plan: Plan) -> None:
@@ -162,6 +238,7 @@ class TestToDict:
         assert [each["region"] for each in shown["regions"]] == [str(OREGON), str(IOWA)]
         assert {"local", f"all in {OREGON}", f"all in {IOWA}"} == set(shown["baselines"])
         assert shown["nbytes_moved"] == plan.nbytes_moved
+        assert (shown["solver"], shown["makespan"]) == (plan.solver, plan.makespan)
 
     def test_moved_as_in_a_report(self, plan: Plan, make_report: Callable[..., Any]) -> None:
         """Predicted and measured bytes have one form, so that they can be compared."""
@@ -170,13 +247,13 @@ class TestToDict:
 
     def test_without_baselines(self, plan: Plan) -> None:
         """What could not be estimated is null."""
-        assert replace(plan, compare=fail).to_dict()["baselines"] is None
+        assert replace(plan, other_ways=fail).to_dict()["baselines"] is None
 
 
 class TestPlan:
     def test_repr(self, plan: Plan) -> None:
         """A plan's repr is one short line, and lists no store."""
-        text = repr(replace(plan, compare=fail))
+        text = repr(replace(plan, other_ways=fail))
         assert text == "<Plan: 2 regions, 1 boundary value, 4.69 kiB to move, < 0.0001 USD>"
 
     def test_reads_no_chunk(self, make_plan: Callable[..., Plan]) -> None:

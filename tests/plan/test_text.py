@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
+from plan_builders import crossing
 
 from xr_locality.execution.report import RegionReport, Report
+from xr_locality.plan import words
 from xr_locality.plan.model import Baseline, Plan, Transfer
+from xr_locality.plan.text import explain
 from xr_locality.regions.model import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
@@ -76,13 +80,33 @@ class TestExplain:
     def test_facts(self, make_plan: Callable[..., Plan]) -> None:
         """What the plan rests on is said: objective, bound, prices, budget, guesses."""
         plan = make_plan(objective="bytes", max_egress="5 USD")
-        lines = plan.explain().splitlines()
-        above = replace(plan, lower_bound=plan.nbytes_moved / 1.5, gap=0.3).explain()
+        dated = replace(plan, prices_as_of="2024-07-01")
+        lines = explain(dated, today=date(2027, 1, 1)).splitlines()
+        above = replace(plan, lower_bound=plan.nbytes_moved / 1.5, gap=1 / 3).explain()
         assert "Objective  least bytes that cross" in lines
-        assert "Placement  at most 50 % above the optimum" in above.splitlines()
-        assert f"Prices     list prices, the oldest of {plan.prices_as_of}" in lines
+        assert "Placement  proven optimal (minimum cut)" in lines
+        assert "Placement  at most 50 % above the optimum (minimum cut)" in above.splitlines()
+        assert "Prices     list prices, the oldest of 2024-07-01, 2 years old" in lines
         assert "Budget     at most 5.00 USD" in lines
         assert "Unknown    nothing was guessed" in lines
+
+    def test_seconds_are_a_proxy(self, make_plan: Callable[..., Plan]) -> None:
+        """Seconds are said to be a proxy, and the makespan stands beside their sum."""
+        plan = make_plan(objective="seconds")
+        text = " ".join(plan.explain().split())
+        assert "a proxy for the time of the run" in text
+        together, apart = words.seconds(plan.makespan), words.seconds(plan.seconds)
+        assert f"Time {together} on the way if pairs of regions move at the same time" in text
+        assert f"{apart} if one moves after another" in text
+
+    def test_terms_of_sources(self, plan: Plan) -> None:
+        """That a reader pays, and that data may not leave, stands with the source."""
+        oregon, iowa = sorted(plan.sources, key=lambda source: source.url)
+        first = replace(oregon, requester_pays=True, leaves="never")
+        text = replace(plan, sources=(first, iowa)).explain()
+        terms = "tagged by hand; requester pays; nothing computed from it may leave"
+        assert f"      in aws:us-west-2: {terms}" in text.splitlines()
+        assert "      in gcp:us-central1: tagged by hand" in text.splitlines()
 
     def test_unknowns(self, plan: Plan) -> None:
         """Each guess has its line."""
@@ -91,7 +115,7 @@ class TestExplain:
 
     def test_failing_baselines(self, plan: Plan) -> None:
         """A store that cannot be listed does not keep the rest from being shown."""
-        text = replace(plan, compare=fail).explain()
+        text = replace(plan, other_ways=fail).explain()
         assert figures(text, "other ways") == ["unknown"] * 3
         assert figures(text, "total")[:2] == ["2", "4.69 kiB"]
         assert "OSError" in text
@@ -108,7 +132,8 @@ class TestExplain:
         text = plan.explain()
         assert figures(text, "total") == ["0", "0 B", "0.00"]
         assert figures(text, "this plan") == ["0 B", "0.00", "0 s"]
-        assert "Placement  proven optimal" in text.splitlines()
+        assert "Placement  proven optimal (layers alone)" in text.splitlines()
+        assert "Time       nothing moves" in text.splitlines()
 
     def test_columns_are_aligned(self, plan: Plan) -> None:
         """Figures stand right under their headings."""
@@ -124,7 +149,7 @@ class TestExplain:
         text = replace(
             plan,
             sources=(replace(plan.sources[0], url=url, variables=variables, region=long),),
-            transfers=(move,),
+            transfers=crossing(move),
             unknowns=("something long " * 20,),
         ).explain()
         assert max(map(len, text.splitlines())) <= 100
@@ -178,7 +203,7 @@ class TestCompare:
 
     def test_total_is_the_report_s(self, make_report: Callable[..., Report], plan: Plan) -> None:
         """The total is what the report says, beside what the plan said."""
-        text = str(make_report(usd=3.0, plan=replace(plan, compare=fail)))
+        text = str(make_report(usd=3.0, plan=replace(plan, other_ways=fail)))
         assert figures(text, "total")[2:] == ["< 0.0001", "3.00"]
 
     def test_remote_reads_are_not_counted(
@@ -216,5 +241,5 @@ class TestCompare:
 
     def test_nothing_moved(self, make_report: Callable[..., Report], plan: Plan) -> None:
         """A run without crossings and without regions is still a report."""
-        text = str(make_report(moved={}, by_region={}, plan=replace(plan, transfers=())))
+        text = str(make_report(moved={}, by_region={}, plan=replace(plan, transfers=crossing())))
         assert figures(text, "total")[:2] == ["0 B", "0 B"]

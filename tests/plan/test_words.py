@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from xr_locality.config import Budget
@@ -25,22 +27,21 @@ def test_usd(amount: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gap", "cost", "lower_bound", "text"),
+    ("cost", "lower_bound", "text"),
     [
-        (0.0, 5.0, 5.0, "proven optimal"),
-        (0.0, 0.0, 0.0, "proven optimal"),
-        (0.1, 5.0, 0.0, "by a simple rule, not proven to be the best"),
-        (0.1, 1.12, 1.0, "at most 12 % above the optimum"),
-        (0.1, 1.1201, 1.0, "at most 13 % above the optimum"),
-        (1e-12, 1.0, 1.0, "at most 0.1 % above the optimum"),
-        (0.1, 1.00001, 1.0, "at most 0.1 % above the optimum"),
-        (0.1, 1.041, 1.0, "at most 4.1 % above the optimum"),
-        (0.9, 20.5, 1.0, "by a simple rule, not proven to be the best"),
+        (5.0, 5.0, "proven optimal (swaps)"),
+        (5.0, 0.0, "not proven to be near the best (swaps)"),
+        (1.12, 1.0, "at most 12 % above the optimum (swaps)"),
+        (1.1201, 1.0, "at most 13 % above the optimum (swaps)"),
+        (1.0 + 1e-12, 1.0, "at most 0.1 % above the optimum (swaps)"),
+        (1.00001, 1.0, "at most 0.1 % above the optimum (swaps)"),
+        (1.041, 1.0, "at most 4.1 % above the optimum (swaps)"),
+        (20.5, 1.0, "not proven to be near the best (swaps)"),
     ],
 )
-def test_optimality(gap: float, cost: float, lower_bound: float, text: str) -> None:
+def test_optimality(cost: float, lower_bound: float, text: str) -> None:
     """The distance from the optimum is rounded up, so that "at most" is true."""
-    assert words.optimality(gap, cost, lower_bound) == text
+    assert words.optimality((cost - lower_bound) / cost, "swaps") == text
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,28 @@ def test_budget(limit: Budget | None, text: str) -> None:
 @pytest.mark.parametrize(
     ("as_of", "text"),
     [
-        ("2024-07-01", "list prices, the oldest of 2024-07-01"),
+        ("2024-07-01", "list prices, the oldest of 2024-07-01, 2 years old"),
+        ("2023-06", "list prices, the oldest of 2023-06, 3 years old"),
+        ("2026", "list prices, the oldest of 2026, 10 months old"),
+        ("2026-10-24", "list prices, the oldest of 2026-10-24, 1 month old"),
+        ("2026-10-25", "list prices, the oldest of 2026-10-25, less than a month old"),
+        ("2027", "list prices, the oldest of 2027, less than a month old"),
+        ("2024-11-25", "list prices, the oldest of 2024-11-25, 23 months old"),
         ("undated", "list prices, some of them undated"),
         ("no list price is used", "no list price is used"),
     ],
 )
 def test_prices(as_of: str, text: str) -> None:
     """The age of the prices is said, and so is that it is not known."""
-    assert words.prices(as_of) == text
+    assert words.prices(as_of, today=date(2026, 11, 24)) == text
+
+
+def test_difference() -> None:
+    """A difference has its sign, and one that is nearly nothing says which way it goes."""
+    assert words.difference(2_400, words.nbytes) == "+2.34 kiB"
+    assert words.difference(-0.25, words.usd) == "-0.25 USD"
+    assert words.difference(-1e-9, words.usd) == "< 0.0001 USD less"
+    assert words.difference(0, words.nbytes) == "0 B"
 
 
 def test_listed() -> None:

@@ -17,7 +17,7 @@ assert_type(settings, config.Settings)
 assert_type(settings.budget, config.Budget | None)
 assert_type(settings.start_timeout, float)
 
-costs = CostModel(settings.prices)
+costs = CostModel(settings.prices, links=settings.links)
 assert_type(costs.price(region, LOCAL), Price)
 assert_type(costs.link(region, LOCAL), Link)
 assert_type(costs.usd(region, LOCAL, 10**9), float)

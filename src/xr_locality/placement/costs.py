@@ -2,19 +2,23 @@
 
 The one place where a move is priced: the solver, the plan and the report all ask
 a :class:`CostModel`, so that what is shown is what was kept least.
+
+Nothing crosses inside a region, nor between a multi-region (``gcp:us``) and a region
+in it: there a move costs nothing, by whatever it is measured.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from xr_locality.errors import ConfigurationError, RegionError, raise_together
+from xr_locality.config import LinkSetting
 from xr_locality.placement.links import Link, link
+from xr_locality.placement.overrides import Overrides, inside
 from xr_locality.placement.prices import GB, Price, list_price, oldest
 from xr_locality.placement.problem import Prices
 from xr_locality.regions.model import Region
@@ -23,9 +27,6 @@ __all__ = ["GB", "Cost", "CostModel", "Link", "Price"]
 
 #: Prices ``(source, target, nbytes)``; what it measures is the run's objective.
 Cost: TypeAlias = Callable[[Region, Region, int], float]
-
-_ANY: Final = "*"
-_ARROW: Final = "->"
 
 
 class CostModel:
@@ -37,13 +38,16 @@ class CostModel:
         USD per GB by pair, ``"aws:us-west-2 -> gcp:us-central1"``. Either side may
         also be every region of a provider, ``"aws:*"``, or any region, ``"*"``. The
         most specific pair wins, the source's side first.
+    links : Mapping[str, LinkSetting], optional
+        Throughputs and round trips by pair, in the same way; what is None stays as
+        it was measured or guessed.
 
     Raises
     ------
     ConfigurationError
-        If an override is no pair of regions, or its price no number of at least 0.
+        If a key is no pair of regions, or a price no number of at least 0.
     LocalityErrorGroup
-        If several are.
+        If several are wrong.
 
     Examples
     --------
@@ -52,17 +56,27 @@ class CostModel:
     4.5
     >>> CostModel({"aws:* -> gcp:us-central1": 0.02}).usd(oregon, iowa, 50 * GB)
     1.0
+    >>> from xr_locality.config import LinkSetting
+    >>> slow = {"* -> *": LinkSetting(bytes_per_second=50e6, rtt_seconds=0.5)}
+    >>> CostModel(links=slow).seconds(oregon, iowa, GB)
+    20.5
     """
 
-    __slots__ = ("_links", "_overrides", "_prices")
+    __slots__ = ("_links", "_own_links", "_own_prices", "_prices")
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        self._overrides = _understood(overrides or {})
+    def __init__(
+        self,
+        overrides: Mapping[str, float] | None = None,
+        *,
+        links: Mapping[str, LinkSetting] | None = None,
+    ) -> None:
+        self._own_prices = Overrides(overrides or {}, _understood, setting="prices")
+        self._own_links = Overrides(links or {}, _as_given, setting="links")
         self._prices: dict[tuple[Region, Region], Price] = {}
         self._links: dict[tuple[Region, Region], Link] = {}
 
     def __repr__(self) -> str:
-        return f"CostModel({len(self._overrides)} overrides)"
+        return f"CostModel({len(self._own_prices)} own prices, {len(self._own_links)} own links)"
 
     def price(self, source: Region, target: Region) -> Price:
         """Say what a GB from one region to another costs, and how that is known.
@@ -89,7 +103,7 @@ class CostModel:
         pair = source, target
         found = self._links.get(pair)
         if found is None:
-            found = self._links[pair] = link(source, target)
+            found = self._links[pair] = self._own_link(source, target, link(source, target))
         return found
 
     def usd(self, source: Region, target: Region, nbytes: int) -> float:
@@ -98,11 +112,11 @@ class CostModel:
 
     def nbytes(self, source: Region, target: Region, nbytes: int) -> float:
         """Price a move at its bytes: 0 inside a region."""
-        return 0.0 if source == target else float(nbytes)
+        return 0.0 if inside(source, target) else float(nbytes)
 
     def seconds(self, source: Region, target: Region, nbytes: int) -> float:
         """Price a move in seconds, as one worker in each region would make it alone."""
-        if source == target or not nbytes:
+        if not nbytes or inside(source, target):
             return 0.0
         found = self.link(source, target)
         return found.rtt_seconds + nbytes / found.bytes_per_second
@@ -121,9 +135,7 @@ class CostModel:
         """Return the method that prices ``(source, target, nbytes)`` by an objective."""
         return {"usd": self.usd, "bytes": self.nbytes, "seconds": self.seconds}[name]
 
-    def prices(
-        self, name: Literal["usd", "bytes", "seconds"], places: Sequence[Region]
-    ) -> Prices:
+    def prices(self, name: Literal["usd", "bytes", "seconds"], places: Sequence[Region]) -> Prices:
         """Return what a byte costs between places, by an objective, in whole units.
 
         Parameters
@@ -138,14 +150,15 @@ class CostModel:
         Prices
             In units of 1e-10 USD per GB, bytes, or 1e-15 seconds per byte.
         """
-        rate, unit = {
+        rates: Mapping[str, tuple[Callable[[Region, Region], float], float]] = {
             "usd": (lambda *pair: self.price(*pair).usd_per_gb / 1e-10, 1e-10 / GB),
-            "bytes": (lambda *pair: 1.0, 1.0),
+            "bytes": (lambda *_: 1.0, 1.0),
             "seconds": (lambda *pair: 1e15 / self.bytes_per_second(*pair), 1e-15),
-        }[name]
-        apart = np.array(
-            [[not (a.contains(b) or b.contains(a)) for b in places] for a in places], dtype=bool
-        ).reshape(len(places), len(places))
+        }
+        rate, unit = rates[name]
+        apart = np.array([[not inside(a, b) for b in places] for a in places], dtype=bool).reshape(
+            len(places), len(places)
+        )
         objective = np.zeros(apart.shape, dtype=np.int64)
         for row, column in zip(*apart.nonzero(), strict=True):
             objective[row, column] = round(rate(places[row], places[column]))
@@ -168,66 +181,37 @@ class CostModel:
         return oldest(self.price(source, target) for source, target in pairs)
 
     def _overridden(self, source: Region, target: Region) -> Price | None:
-        if source == target:
+        found = self._own_prices.find(source, target)
+        if found is None:
             return None
-        for src in _patterns(source):
-            for dst in _patterns(target):
-                usd_per_gb = self._overrides.get((src, dst))
-                if usd_per_gb is not None:
-                    return Price(
-                        usd_per_gb=usd_per_gb,
-                        as_of=None,
-                        evidence=f"your own price {src} {_ARROW} {dst}",
-                    )
-        return None
+        pair, usd_per_gb = found
+        return Price(usd_per_gb=usd_per_gb, as_of=None, evidence=f"your own price {pair}")
+
+    def _own_link(self, source: Region, target: Region, known: Link) -> Link:
+        """Put the user's own figures in the place of those that are known."""
+        found = self._own_links.find(source, target)
+        if found is None:
+            return known
+        pair, setting = found
+        throughput, rtt = setting.bytes_per_second, setting.rtt_seconds
+        both = throughput is not None and rtt is not None
+        own = "throughput" if rtt is None else "round trip"
+        return replace(
+            known,
+            bytes_per_second=known.bytes_per_second if throughput is None else throughput,
+            rtt_seconds=known.rtt_seconds if rtt is None else rtt,
+            evidence=f"your own link {pair}"
+            if both
+            else f"your own {own} {pair}; else {known.evidence}",
+            guessed=known.guessed and not both,
+        )
 
 
-def _patterns(region: Region) -> tuple[str, ...]:
-    """Name the sides of an override that cover a region, most specific first."""
-    return str(region), f"{region.provider}:{_ANY}", _ANY
+def _understood(usd_per_gb: float) -> float:
+    if not (math.isfinite(usd_per_gb) and usd_per_gb >= 0):
+        raise ValueError(f"{usd_per_gb!r} is no price; it must be USD per GB, 0 or more")
+    return usd_per_gb
 
 
-def _understood(overrides: Mapping[str, float]) -> Mapping[tuple[str, str], float]:
-    understood: dict[tuple[str, str], float] = {}
-    problems = []
-    for pair, usd_per_gb in overrides.items():
-        try:
-            sides = _sides(pair)
-            if not (math.isfinite(usd_per_gb) and usd_per_gb >= 0):
-                raise _refused(
-                    pair, f"{usd_per_gb!r} is no price; it must be USD per GB, 0 or more"
-                )
-            if sides in understood:
-                raise _refused(pair, "this pair has two prices")
-        except ConfigurationError as error:
-            problems.append(error)
-        else:
-            understood[sides] = usd_per_gb
-    raise_together(problems, message="The prices of xr-locality's settings cannot be used:")
-    return MappingProxyType(understood)
-
-
-def _sides(pair: str) -> tuple[str, str]:
-    sides = pair.split(_ARROW)
-    if len(sides) != 2:
-        raise _refused(pair, "it must be written 'source -> target'")
-    source, target = (_side(pair, text.strip()) for text in sides)
-    if source == target and _ANY not in source:
-        raise _refused(pair, "nothing is paid inside a region")
-    return source, target
-
-
-def _side(pair: str, text: str) -> str:
-    provider, colon, name = text.partition(":")
-    if text == _ANY or (colon and name == _ANY and provider.isalnum() and provider.islower()):
-        return text
-    try:
-        return str(Region.parse(text))
-    except RegionError as error:
-        raise _refused(pair, str(error)) from error
-
-
-def _refused(pair: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"Cannot use the price of {pair!r} in locality.prices: {why.rstrip('.')}.", pair=pair
-    )
+def _as_given(setting: LinkSetting) -> LinkSetting:
+    return setting

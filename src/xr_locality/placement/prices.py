@@ -4,7 +4,7 @@ Figures are in ``data/egress_prices.csv``; ``data/README.md`` tells where each
 comes from. A provider bills what leaves, never what arrives, so the source's
 provider decides. Looked up in this order, the first that is listed wins:
 
-1. inside one region: nothing leaves;
+1. inside one region, or between a multi-region and a region in it: nothing leaves;
 2. inside one provider: the exact pair, the source to any other region, the source
    to the target's price zone, the two price zones;
 3. to another provider, a site or the user's own machine: the internet price of the
@@ -28,7 +28,7 @@ from typing import Final
 
 from xr_locality.regions.model import Region
 
-__all__ = ["GB", "UNDATED", "Price", "list_price", "oldest"]
+__all__ = ["GB", "UNDATED", "Price", "list_price", "oldest", "retrieval_price"]
 
 #: Bytes in the GB that prices and budgets are in.
 GB: Final = 10**9
@@ -78,13 +78,48 @@ def list_price(source: Region, target: Region) -> Price:
     """
     if source == target:
         return Price(usd_per_gb=0.0, as_of=None, evidence="nothing leaves the region")
+    if source.contains(target) or target.contains(source):
+        whole, part = (source, target) if source.contains(target) else (target, source)
+        return Price(
+            usd_per_gb=0.0, as_of=None, evidence=f"nothing leaves {whole}, which holds {part}"
+        )
     if source.is_local:
         return Price(usd_per_gb=0.0, as_of=None, evidence="no cloud bills what this machine sends")
+    return _look_up(source, target) or _typical(source, target)
+
+
+def retrieval_price(source: Region, target: Region) -> Price | None:
+    """Look up what a multi-region bills for reads from a region in it.
+
+    Egress it is not, since nothing leaves, and so no plan counts it; but Google bills it.
+
+    Parameters
+    ----------
+    source : Region
+        A multi-region.
+    target : Region
+        A region in it.
+
+    Returns
+    -------
+    Price or None
+        None where nothing is billed, or `target` is not in `source`.
+
+    Examples
+    --------
+    >>> price = retrieval_price(Region.parse("gcp:us"), Region.parse("gcp:us-central1"))
+    >>> round(price.usd_per_gb, 4)
+    0.0186
+    """
+    if source == target or not source.contains(target):
+        return None
+    price = _look_up(source, target)
+    return price if price is not None and price.usd_per_gb else None
+
+
+def _look_up(source: Region, target: Region) -> Price | None:
     listed = _listed()
-    for row in _rows(source, target):
-        if row in listed:
-            return listed[row]
-    return _typical(source, target)
+    return next((listed[row] for row in _rows(source, target) if row in listed), None)
 
 
 def oldest(prices: Iterable[Price]) -> str | None:

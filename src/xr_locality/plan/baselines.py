@@ -18,6 +18,7 @@ def baselines(
     *,
     usable: Collection[Region],
     results: int,
+    uploads: int | None,
     client: Region,
     costs: CostModel,
 ) -> dict[str, Baseline]:
@@ -31,6 +32,9 @@ def baselines(
         Where tasks may run.
     results : int
         Bytes of the results.
+    uploads : int or None
+        Bytes of arrays embedded in the graph, which start at the client; None where
+        they have to be summed.
     client : Region
         Where results go.
     costs : CostModel
@@ -43,10 +47,18 @@ def baselines(
     """
     stored = {region or LOCAL: nbytes for region, nbytes in reads.by_region().items()}
     price = partial(_baseline, stored=stored, written=reads.written(), client=client, costs=costs)
-    compared = {"local": price(client, results=0)}
+    compared = {"local": price(client, results=0, uploads=0)}
+    if uploads is None:
+        uploads = _embedded(reads)
     for region in sorted(usable):
-        compared[f"all in {region}"] = price(region, results=results)
+        compared[f"all in {region}"] = price(region, results=results, uploads=uploads)
     return compared
+
+
+def _embedded(reads: Reads) -> int:
+    """Sum the arrays that the graph holds, each once."""
+    held = reads.structure.flags("values")
+    return int(reads.sizes.nbytes[held].sum())
 
 
 def _baseline(
@@ -55,15 +67,15 @@ def _baseline(
     stored: Mapping[Region, int],
     written: Mapping[Region, int],
     results: int,
+    uploads: int,
     client: Region,
     costs: CostModel,
 ) -> Baseline:
-    moved = [(source, region, nbytes) for source, nbytes in stored.items() if source != region]
-    moved += [(region, target, nbytes) for target, nbytes in written.items() if target != region]
-    if region != client:
-        moved.append((region, client, results))
+    moved = [(source, region, nbytes) for source, nbytes in stored.items()]
+    moved += [(region, target, nbytes) for target, nbytes in written.items()]
+    moved += [(region, client, results), (client, region, uploads)]
     return Baseline(
-        nbytes=sum(nbytes for _, _, nbytes in moved),
-        usd=sum(costs.usd(source, target, nbytes) for source, target, nbytes in moved),
-        seconds=sum(costs.seconds(source, target, nbytes) for source, target, nbytes in moved),
+        nbytes=sum(int(costs.nbytes(*move)) for move in moved),
+        usd=sum(costs.usd(*move) for move in moved),
+        seconds=sum(costs.seconds(*move) for move in moved),
     )

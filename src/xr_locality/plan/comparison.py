@@ -143,7 +143,7 @@ def compare_measured(report: Measured) -> Comparison:
     costs = plan.costs
     predicted: dict[tuple[Region, Region], int] = {}
     remote: dict[tuple[Region, Region], int] = {}
-    for each in plan.transfers:
+    for each in plan.transfers.groups:
         into = remote if each.why == "remote-read" else predicted
         pair = each.source, each.target
         into[pair] = into.get(pair, 0) + each.nbytes

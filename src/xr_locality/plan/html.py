@@ -7,6 +7,7 @@ the page (JupyterLab, VS Code, pydata's Sphinx theme), so light and dark follow 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from functools import cache
 from html import escape
 from importlib import resources
@@ -25,23 +26,27 @@ from xr_locality.plan.tables import (
     run_tables,
 )
 from xr_locality.plan.text import lay_out
+from xr_locality.plan.what_if_tables import comparison_facts, comparison_tables
 
 if TYPE_CHECKING:
     from xr_locality.plan.model import Plan
+    from xr_locality.plan.what_if import PlanComparison
 
-__all__ = ["render", "render_report"]
+__all__ = ["render", "render_comparison", "render_report"]
 
 #: Notes that are shown at once; more are folded.
 _MOST_NOTES: Final = 3
 
 
-def render(plan: Plan) -> str:
+def render(plan: Plan, *, today: date | None = None) -> str:
     """Show a plan: who runs what, which bytes cross, at what cost.
 
     Parameters
     ----------
     plan : Plan
         What to show.
+    today : date, optional
+        The day from which the age of prices is counted; by default that of the clock.
 
     Returns
     -------
@@ -49,7 +54,7 @@ def render(plan: Plan) -> str:
         A fragment of HTML.
     """
     summary = summarise(plan)
-    tables, facts = plan_tables(summary), plan_facts(summary)
+    tables, facts = plan_tables(summary), plan_facts(summary, today=today or date.today())
     return _page("Plan", summary.headline, tables, facts, facts_title="Basis")
 
 
@@ -69,6 +74,23 @@ def render_report(report: Measured) -> str:
     comparison = compare_measured(report)
     tables, facts = run_tables(comparison), run_facts(comparison)
     return _page("Report", comparison.headline, tables, facts, facts_title="Run")
+
+
+def render_comparison(comparison: PlanComparison) -> str:
+    """Show two plans side by side.
+
+    Parameters
+    ----------
+    comparison : PlanComparison
+        What to show.
+
+    Returns
+    -------
+    str
+        A fragment of HTML.
+    """
+    tables, facts = comparison_tables(comparison), comparison_facts(comparison)
+    return _page("PlanComparison", comparison.headline, tables, facts, facts_title="Basis")
 
 
 def _page(

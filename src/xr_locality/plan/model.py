@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
@@ -13,12 +13,16 @@ from dask.typing import Key
 from xr_locality.config import Budget
 from xr_locality.graph.collections import Bundle
 from xr_locality.placement.costs import CostModel
+from xr_locality.plan.makespan import makespan
 from xr_locality.plan.placement_view import PlacementView
 from xr_locality.plan.reads import Reads
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer, Transfers, Why
 from xr_locality.plan.words import headline
 from xr_locality.regions.model import Region
+
+if TYPE_CHECKING:
+    from xr_locality.plan.what_if import PlanComparison
 
 __all__ = [
     "Baseline",
@@ -164,7 +168,7 @@ class Plan:
         What priced the moves.
     reads : Reads
         Stored bytes read of each source.
-    compare : callable
+    other_ways : callable
         Makes the baselines.
     budget : Budget or None
         What the plan had to stay within.
@@ -190,7 +194,7 @@ class Plan:
     bundle: Bundle
     costs: CostModel
     reads: Reads
-    compare: Callable[[], Mapping[str, Baseline]]
+    other_ways: Callable[[], Mapping[str, Baseline]]
     budget: Budget | None = None
     session: Any = None
 
@@ -206,7 +210,16 @@ class Plan:
         ``local`` pulls everything here, ``all in <region>`` runs everything in one
         region. Stored bytes come from listings of the stores, made on first use.
         """
-        return self.compare()
+        return self.other_ways()
+
+    @cached_property
+    def makespan(self) -> float:
+        """How long the moves take if pairs of regions move at the same time, in seconds.
+
+        Values between regions first, then results, the slowest pair of each counts;
+        ``seconds`` takes one pair after another. Computing is in neither.
+        """
+        return makespan(self.transfers.groups, self.costs.seconds)
 
     @property
     def nbytes_moved(self) -> int:
@@ -222,6 +235,39 @@ class Plan:
             What was planned, computed: one object for one, a tuple for several.
         """
         return self.session.execute(self)
+
+    def compare(self, other: Plan) -> PlanComparison:
+        """Put another plan of the same work beside this one.
+
+        Parameters
+        ----------
+        other : Plan
+            Made with other endpoints, which may be only named, or another policy.
+
+        Returns
+        -------
+        PlanComparison
+            Shows itself as text and in notebooks. No store is asked.
+
+        Raises
+        ------
+        PlacementError
+            If the results of the plans differ in kind, shape or type.
+
+        Examples
+        --------
+        >>> import dask.array as da
+        >>> import xr_locality as xl
+        >>> field = xl.tag(da.ones((100, 100), chunks=50), "aws:us-west-2")
+        >>> now = xl.plan(field.sum(axis=0), endpoints={"gcp:us-central1": None},
+        ...               missing_endpoint="nearest")
+        >>> then = xl.plan(field.sum(axis=0), endpoints={"aws:us-west-2": None})
+        >>> print(now.compare(then).headline)
+        the other plan moves 800 B instead of 78.91 kiB, for < 0.0001 USD instead of < 0.0001 USD
+        """
+        from xr_locality.plan.what_if import compare_plans
+
+        return compare_plans(self, other)
 
     def explain(self) -> str:
         """Describe the plan as text: who runs what, which bytes cross, at what cost."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -87,11 +87,12 @@ def price(
         costs=costs,
         reads=decided.reads,
         budget=circumstances.settings.budget,
-        compare=partial(
+        other_ways=partial(
             baselines,
             decided.reads,
             usable=circumstances.usable or (LOCAL,),
             results=decided.results.total,
+            uploads=decided.partitions[0].upload_nbytes if len(decided.partitions) == 1 else None,
             client=client,
             costs=costs,
         ),

@@ -7,25 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dask.core import flatten
-from dask.typing import Key
-from dask.utils import key_split
-
 from xr_locality.config import Budget
-from xr_locality.plan.words import headline
+from xr_locality.placement.overrides import inside
+from xr_locality.placement.prices import retrieval_price
+from xr_locality.plan import words
+from xr_locality.plan.crossings import Crossing, crossings
 from xr_locality.regions.model import LOCAL, Region
 
 if TYPE_CHECKING:
-    from xr_locality.plan.model import Baseline, Moved, Plan, Transfer, Why
+    from xr_locality.plan.model import Baseline, Moved, Plan
+    from xr_locality.plan.survey import Source
 
 __all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "summarise"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-#: Kinds of values that a crossing names; the others are only counted.
-_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +43,10 @@ class SourceSummary:
         Stored bytes read, estimated; None where the store could not be asked.
     guessed : bool
         Whether these bytes are only a guess.
+    requester_pays : bool or None
+        Whether the reader is billed; None where nobody says.
+    leaves : str
+        Whether its values may leave its region: ``always``, ``reduced`` or ``never``.
     """
 
     url: str
@@ -54,6 +55,8 @@ class SourceSummary:
     variables: tuple[str, ...]
     nbytes_read: int | None
     guessed: bool
+    requester_pays: bool | None
+    leaves: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,41 +96,6 @@ class RegionSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
-    """All that goes from one region to another for one reason.
-
-    Attributes
-    ----------
-    source, target : Region
-        The regions that the bytes leave and enter.
-    why : {"boundary", "remote-read", "result", "upload"}
-        As for a :class:`~xr_locality.plan.model.Transfer`.
-    n_values : int
-        How many values cross.
-    nbytes : int
-        Their bytes.
-    usd : float
-        What they cost.
-    price : str
-        Where that price comes from.
-    names : tuple of str
-        Variables, kinds of tasks or URLs, the first few.
-    n_names : int
-        How many there are of them.
-    """
-
-    source: Region
-    target: Region
-    why: Why
-    n_values: int
-    nbytes: int
-    usd: float
-    price: str
-    names: tuple[str, ...]
-    n_names: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """A plan in numbers and words.
 
@@ -145,6 +113,8 @@ class Summary:
         All bytes that cross.
     usd, seconds : float
         What they cost, and how long they take, one pair of regions after another.
+    makespan : float
+        How long they take if pairs of regions move at the same time, results last.
     baselines : mapping of str to Baseline, or None
         The same work done in other ways; None where it could not be estimated.
     unknowns : tuple of str
@@ -155,6 +125,8 @@ class Summary:
         Of this plan and of any plan, in the objective's unit.
     gap : float
         0.0 is proven optimal.
+    solver : str
+        What placed the tasks.
     prices_as_of : str
         Date of the oldest list price used.
     budget : Budget or None
@@ -170,12 +142,14 @@ class Summary:
     nbytes_moved: int
     usd: float
     seconds: float
+    makespan: float
     baselines: Mapping[str, Baseline] | None
     unknowns: tuple[str, ...]
     objective: str
     cost: float
     lower_bound: float
     gap: float
+    solver: str
     prices_as_of: str
     budget: Budget | None
     client: Region
@@ -183,7 +157,7 @@ class Summary:
     @property
     def headline(self) -> str:
         """The plan in one line."""
-        return headline(
+        return words.headline(
             n_regions=len(self.regions),
             n_boundaries=self.n_boundaries,
             nbytes_moved=self.nbytes_moved,
@@ -220,6 +194,7 @@ class Summary:
             "n_boundaries": self.n_boundaries,
             "usd": self.usd,
             "seconds": self.seconds,
+            "makespan": self.makespan,
             "baselines": self.baselines
             and {
                 name: {"nbytes": each.nbytes, "usd": each.usd, "seconds": each.seconds}
@@ -230,6 +205,7 @@ class Summary:
             "cost": self.cost,
             "lower_bound": self.lower_bound,
             "gap": self.gap,
+            "solver": self.solver,
             "prices_as_of": self.prices_as_of,
             "budget": self.budget and {"nbytes": self.budget.nbytes, "usd": self.budget.usd},
             "client": str(self.client),
@@ -248,6 +224,8 @@ def _region_to_dict(region: RegionSummary) -> dict[str, Any]:
                 "variables": list(source.variables),
                 "nbytes_read": source.nbytes_read,
                 "guessed": source.guessed,
+                "requester_pays": source.requester_pays,
+                "leaves": source.leaves,
             }
             for source in region.sources
         ],
@@ -284,19 +262,29 @@ def summarise(plan: Plan) -> Summary:
     return Summary(
         regions=tuple(_regions(plan, read or [None] * len(plan.sources), guesses)),
         n_boundaries=len(plan.boundaries),
-        crossings=tuple(_crossings(plan)),
+        crossings=tuple(crossings(plan)),
         moved=plan.moved,
         nbytes_moved=plan.nbytes_moved,
         usd=plan.usd,
         seconds=plan.seconds,
+        makespan=plan.makespan,
         baselines=baselines,
         unknowns=tuple(
-            dict.fromkeys((*plan.unknowns, *guesses.values(), *_guessed_prices(plan), *failures))
+            dict.fromkeys(
+                (
+                    *plan.unknowns,
+                    *guesses.values(),
+                    *_guessed_prices(plan),
+                    *_uncounted(plan),
+                    *failures,
+                )
+            )
         ),
         objective=plan.objective,
         cost={"usd": plan.usd, "bytes": plan.nbytes_moved, "seconds": plan.seconds}[plan.objective],
         lower_bound=plan.lower_bound,
         gap=plan.gap,
+        solver=plan.solver,
         prices_as_of=plan.prices_as_of,
         budget=plan.budget,
         client=plan.client,
@@ -317,23 +305,21 @@ def _attempt(ask: Callable[[], T], what: str, failures: list[str]) -> T | None:
 def _regions(
     plan: Plan, read: Sequence[int | None], guesses: Mapping[str, str]
 ) -> Iterator[RegionSummary]:
-    alone = plan.regions[0] if len(plan.regions) == 1 else None
-    afar = {
-        (each.key, each.source): each.target for each in plan.transfers if each.why == "remote-read"
-    }
     by_reader: dict[Region, list[SourceSummary]] = {}
     for source, nbytes in zip(plan.sources, read, strict=True):
-        lies = source.region or LOCAL
-        by_reader.setdefault(alone or afar.get((source.url, lies), lies), []).append(
-            SourceSummary(
-                url=source.url,
-                region=source.region,
-                evidence=source.evidence,
-                variables=tuple(map(str, source.variables)),
-                nbytes_read=nbytes,
-                guessed=source.url in guesses,
+        for reader, share in _readers(plan, source, nbytes):
+            by_reader.setdefault(reader, []).append(
+                SourceSummary(
+                    url=source.url,
+                    region=source.region,
+                    evidence=source.evidence,
+                    variables=tuple(map(str, source.variables)),
+                    nbytes_read=share,
+                    guessed=source.url in guesses,
+                    requester_pays=source.requester_pays,
+                    leaves=source.leaves,
+                )
             )
-        )
     for partition in plan.partitions:
         yield RegionSummary(
             region=partition.region,
@@ -344,49 +330,38 @@ def _regions(
         )
 
 
-def _crossings(plan: Plan) -> Iterator[Crossing]:
-    grouped: dict[tuple[Region, Region, Why], list[Transfer]] = {}
-    for transfer in plan.transfers:
-        grouped.setdefault((transfer.source, transfer.target, transfer.why), []).append(transfer)
-    variables = {
-        _name(key): str(part.variable)
-        for part in plan.bundle.parts
-        if part.variable is not None
-        for key in _first(part.keys)
-    }
-    for (source, target, why), transfers in sorted(grouped.items()):
-        names = dict.fromkeys(_in_words(each, variables) for each in transfers)
-        yield Crossing(
-            source=source,
-            target=target,
-            why=why,
-            n_values=len(transfers),
-            nbytes=sum(each.nbytes for each in transfers),
-            usd=sum(plan.costs.usd(source, target, each.nbytes) for each in transfers),
-            price=plan.costs.price(source, target).evidence,
-            names=tuple(names)[:_MOST_NAMES],
-            n_names=len(names),
-        )
-
-
-def _in_words(transfer: Transfer, variables: Mapping[str, str]) -> str:
-    """Name what crosses: a variable, a kind of task, a URL."""
-    if transfer.why == "result" and (variable := variables.get(_name(transfer.key))):
-        return variable
-    if transfer.why in ("result", "boundary"):
-        return str(key_split(transfer.key))
-    return str(transfer.key)
-
-
-def _name(key: Key) -> str:
-    return str(key[0] if isinstance(key, tuple) and key else key)
-
-
-def _first(keys: list[Any]) -> Iterator[Key]:
-    """Give the first of some nested keys, if there is one: chunks of one array share a name."""
-    for key in flatten([keys]):
-        yield key
+def _readers(plan: Plan, source: Source, nbytes: int | None) -> Iterator[tuple[Region, int | None]]:
+    """Say which regions read a source, and how much: from afar, and the rest beside it."""
+    lies = source.region or LOCAL
+    if len(plan.regions) == 1:
+        yield plan.regions[0], nbytes
         return
+    afar = {
+        group.target: group.nbytes
+        for group in plan.transfers.groups
+        if group.why == "remote-read" and (group.keys[0], group.source) == (source.url, lies)
+    }
+    # Only regions that read a store hold its layer.
+    holding = [each.region for each in plan.partitions if source.layers & each.graph.layers.keys()]
+    beside = [region for region in holding if inside(region, lies)]
+    if not afar and not beside:
+        beside = holding or [lies]
+    yield from afar.items()
+    rest = None if nbytes is None else max(nbytes - sum(afar.values()), 0)
+    for region in beside:
+        # How a multi-region's regions share what they read of it is not known.
+        yield region, rest if len(beside) == 1 else None
+
+
+def _uncounted(plan: Plan) -> Iterator[str]:
+    """Say what multi-regions bill for reads from a region in them, which is no egress."""
+    for lies in dict.fromkeys(source.region for source in plan.sources if source.region):
+        for region in plan.regions:
+            if (price := retrieval_price(lies, region)) is not None:
+                yield (
+                    f"not counted: {words.usd_per_gb(price.usd_per_gb)} that reads of {lies} "
+                    f"from {region}, which is part of it, are billed: {price.evidence}"
+                )
 
 
 def _guessed_prices(plan: Plan) -> Iterator[str]:

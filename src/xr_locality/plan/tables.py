@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from xr_locality.plan import words
 from xr_locality.plan.comparison import Compared, Comparison
-from xr_locality.plan.summary import Crossing, RegionSummary, SourceSummary, Summary
+from xr_locality.plan.crossings import Crossing
+from xr_locality.plan.summary import RegionSummary, SourceSummary, Summary
 from xr_locality.regions.model import Region
 
 __all__ = ["Fact", "Note", "Row", "Table", "plan_facts", "plan_tables", "run_facts", "run_tables"]
@@ -70,13 +72,18 @@ def plan_tables(summary: Summary) -> tuple[Table, ...]:
     return _regions(summary.regions), _crossings(summary), _ways(summary)
 
 
-def plan_facts(summary: Summary) -> tuple[Fact, ...]:
-    """Write what a plan rests on."""
-    placement = words.optimality(summary.gap, summary.cost, summary.lower_bound)
+def plan_facts(summary: Summary, *, today: date) -> tuple[Fact, ...]:
+    """Write what a plan rests on, as of a day."""
+    placement = words.optimality(summary.gap, summary.solver)
+    times = (
+        f"{words.seconds(summary.makespan)} on the way if pairs of regions move at the same time",
+        f"{words.seconds(summary.seconds)} if one moves after another",
+    )
     return (
         Fact(name="Objective", texts=(words.objective(summary.objective),)),
         Fact(name="Placement", texts=(placement,)),
-        Fact(name="Prices", texts=(words.prices(summary.prices_as_of),)),
+        Fact(name="Time", texts=times if summary.nbytes_moved else ("nothing moves",)),
+        Fact(name="Prices", texts=(words.prices(summary.prices_as_of, today=today),)),
         Fact(name="Budget", texts=(words.budget(summary.budget),)),
         Fact(name="Unknown", texts=summary.unknowns or ("nothing was guessed",)),
     )
@@ -122,9 +129,12 @@ def _regions(regions: Sequence[RegionSummary]) -> Table:
 
 def _source(source: SourceSummary) -> Note:
     needed = words.listed(source.variables, most=_MOST_VARIABLES)
+    terms = "requester pays" if source.requester_pays else "", words.leaves(source.leaves)
     return Note(
         text=f"{source.url}{needed and f' ({needed})'}",
-        detail=f"{words.place(source.region)}: {source.evidence}",
+        detail="; ".join(
+            filter(None, (f"{words.place(source.region)}: {source.evidence}", *terms))
+        ),
     )
 
 

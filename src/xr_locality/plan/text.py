@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from xr_locality.plan.comparison import Measured, compare_measured
@@ -17,11 +18,13 @@ from xr_locality.plan.tables import (
     run_facts,
     run_tables,
 )
+from xr_locality.plan.what_if_tables import comparison_facts, comparison_tables
 
 if TYPE_CHECKING:
     from xr_locality.plan.model import Plan
+    from xr_locality.plan.what_if import PlanComparison
 
-__all__ = ["compare", "explain", "lay_out"]
+__all__ = ["compare", "contrast", "explain", "lay_out"]
 
 #: Columns that no line exceeds.
 _WIDTH = 100
@@ -33,13 +36,15 @@ _MOST_LABEL = 52
 _MOST_NOTES = 10
 
 
-def explain(plan: Plan) -> str:
+def explain(plan: Plan, *, today: date | None = None) -> str:
     """Describe a plan: who runs what, which bytes cross, at what cost.
 
     Parameters
     ----------
     plan : Plan
         What to describe.
+    today : date, optional
+        The day from which the age of prices is counted; by default that of the clock.
 
     Returns
     -------
@@ -47,7 +52,11 @@ def explain(plan: Plan) -> str:
         Lines of at most 100 columns.
     """
     summary = summarise(plan)
-    return lay_out(f"Plan: {summary.headline}", plan_tables(summary), plan_facts(summary))
+    return lay_out(
+        f"Plan: {summary.headline}",
+        plan_tables(summary),
+        plan_facts(summary, today=today or date.today()),
+    )
 
 
 def compare(report: Measured) -> str:
@@ -65,6 +74,26 @@ def compare(report: Measured) -> str:
     """
     comparison = compare_measured(report)
     return lay_out(f"Report: {comparison.headline}", run_tables(comparison), run_facts(comparison))
+
+
+def contrast(comparison: PlanComparison) -> str:
+    """Describe two plans side by side.
+
+    Parameters
+    ----------
+    comparison : PlanComparison
+        What to describe.
+
+    Returns
+    -------
+    str
+        Lines of at most 100 columns.
+    """
+    return lay_out(
+        f"Plans: {comparison.headline}",
+        comparison_tables(comparison),
+        comparison_facts(comparison),
+    )
 
 
 def lay_out(title: str, tables: Sequence[Table], facts: Sequence[Fact]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any, Final
 
 from dask.utils import format_bytes, format_time
 
@@ -18,8 +19,10 @@ __all__ = [
     "baseline",
     "budget",
     "counted",
+    "difference",
     "estimate",
     "headline",
+    "leaves",
     "listed",
     "nbytes",
     "objective",
@@ -29,6 +32,7 @@ __all__ = [
     "ratio",
     "seconds",
     "usd",
+    "usd_per_gb",
 ]
 
 #: Stands for an amount that nobody could estimate or measure.
@@ -46,6 +50,12 @@ _OBJECTIVES: Final[Mapping[str, str]] = {
     "usd": "least US dollars",
     "bytes": "least bytes that cross",
     "seconds": "least seconds that bytes are on their way, a proxy for the time of the run",
+}
+
+_LEAVES: Final[Mapping[str, str]] = {
+    "always": "",
+    "reduced": "only reduced values may leave",
+    "never": "nothing computed from it may leave",
 }
 
 
@@ -78,6 +88,11 @@ def usd(amount: float | None, *, unit: bool = True) -> str:
     return f"{text} USD" if unit else text
 
 
+def usd_per_gb(amount: float) -> str:
+    """Write a price: ``0.0186 USD/GB``."""
+    return f"{amount:.4g} USD/GB"
+
+
 def seconds(amount: float | None) -> str:
     """Write a duration given in seconds: ``1.18 s``, ``20m 34s``."""
     if amount is None:
@@ -102,6 +117,21 @@ def ratio(part: float, whole: float) -> str:
 def counted(amount: int, noun: str, *, plural: str | None = None) -> str:
     """Write how many there are of something: ``1 task``, ``2 tasks``."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def difference(amount: float, write: Callable[[Any], str]) -> str:
+    """Write a difference with its sign: ``+2.34 kiB``, ``-0.02 USD``.
+
+    Examples
+    --------
+    >>> [difference(amount, nbytes) for amount in (2_400, -10, 0)]
+    ['+2.34 kiB', '-10 B', '0 B']
+    """
+    written = write(abs(amount))
+    if written.startswith("<"):
+        return f"{written} {'more' if amount > 0 else 'less'}"
+    sign = "+" if amount > 0 else "-" if amount < 0 else ""
+    return sign + written
 
 
 def listed(names: Sequence[str], *, most: int, total: int | None = None) -> str:
@@ -135,6 +165,11 @@ def place(region: Region | None) -> str:
     return "region unknown" if region is None else f"in {region}"
 
 
+def leaves(which: str) -> str:
+    """Say what of a source may leave its region; empty where all may."""
+    return _LEAVES[which]
+
+
 def objective(name: str) -> str:
     """Say what was kept least."""
     return _OBJECTIVES[name]
@@ -145,33 +180,66 @@ def baseline(name: str) -> str:
     return "local: pull everything here" if name == "local" else name
 
 
-def optimality(gap: float, cost: float, lower_bound: float) -> str:
-    """Say how far a plan may be from the best one.
+def optimality(gap: float, solver: str) -> str:
+    """Say how far a plan may be from the best one, and what found it.
 
     Parameters
     ----------
     gap : float
-        0.0 is proven optimal.
-    cost, lower_bound : float
-        Of the plan and of any plan, in the objective's unit.
+        Share of the plan's cost that another may save at most; 0.0 is proven optimal.
+    solver : str
+        What placed the tasks.
+
+    Examples
+    --------
+    >>> optimality(0.0, "minimum cut")
+    'proven optimal (minimum cut)'
+    >>> optimality(0.03, "swaps between two regions")
+    'at most 3.1 % above the optimum (swaps between two regions)'
     """
+    return f"{_distance(gap)} ({solver})"
+
+
+def _distance(gap: float) -> str:
     if gap == 0:
         return "proven optimal"
-    if lower_bound <= 0:
-        return "by a simple rule, not proven to be the best"
+    # At 100 % above the optimum and more, a bound says little.
+    if gap > 0.5:
+        return "not proven to be near the best"
     # Rounded up, so that "at most" stays true; first without the error of floats.
-    percent = round(100 * (cost / lower_bound - 1), 6)
-    if percent > 100:
-        return "by a simple rule, not proven to be the best"
+    percent = round(100 * gap / (1 - gap), 6)
     rounded = math.ceil(percent) if percent >= 10 else max(math.ceil(10 * percent), 1) / 10
     return f"at most {rounded:g} % above the optimum"
 
 
-def prices(as_of: str) -> str:
-    """Say how old the prices are: ``list prices, the oldest of 2024-09-25``."""
+def prices(as_of: str, *, today: date) -> str:
+    """Say how old the prices are.
+
+    Parameters
+    ----------
+    as_of : str
+        Date of the oldest list price, to the day, month or year; or what is said instead.
+    today : date
+        The day on which this is read.
+
+    Examples
+    --------
+    >>> prices("2024-09-25", today=date(2026, 11, 24))
+    'list prices, the oldest of 2024-09-25, 2 years old'
+    """
     if as_of == UNDATED:
         return "list prices, some of them undated"
-    return f"list prices, the oldest of {as_of}" if as_of[:1].isdigit() else as_of
+    if not as_of[:1].isdigit():
+        return as_of
+    year, month, day = (*map(int, as_of.split("-")), 1, 1)[:3]
+    months = 12 * (today.year - year) + today.month - month - (today.day < day)
+    if months < 1:
+        age = "less than a month old"
+    elif months < 24:
+        age = f"{counted(months, 'month')} old"
+    else:
+        age = f"{months // 12} years old"
+    return f"list prices, the oldest of {as_of}, {age}"
 
 
 def budget(limit: Budget | None) -> str:
