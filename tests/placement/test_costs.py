@@ -91,7 +91,6 @@ class TestListPrices:
             for i, source in enumerate(places):
                 for j, target in enumerate(places):
                     # Round trips are no matter of bytes.
-                    once = model.rtt_seconds(source, target) if name == "seconds" else 0.0
                     shown = cost(source, target, 10**15)
                     exact = prices.objective[i, j] * prices.unit * 10**15
                     assert exact == pytest.approx(max(shown - once, 0), rel=1e-6)
@@ -233,7 +232,8 @@ class TestMoves:
         model = CostModel()
         assert model.bytes_per_second(OREGON, IOWA) == pytest.approx(4.398e9 / 8)
         assert model.rtt_seconds(OREGON, IOWA) == pytest.approx(0.0647)
-        assert model.seconds(OREGON, IOWA, GB) == pytest.approx(0.0647 + 8 / 4.398)
+        assert model.seconds(OREGON, IOWA, GB) == pytest.approx(8 / 4.398)
+        assert model.duration(OREGON, IOWA, GB) == pytest.approx(0.0647 + 8 / 4.398)
         assert model.seconds(OREGON, IOWA, 0) == 0
         assert model.seconds(IOWA, IOWA, GB) == 0
 

@@ -115,11 +115,19 @@ class CostModel:
         return 0.0 if inside(source, target) else float(nbytes)
 
     def seconds(self, source: Region, target: Region, nbytes: int) -> float:
-        """Price a move in seconds, as one worker in each region would make it alone."""
+        """Price a move in seconds on the way, at what one worker in each region can move.
+
+        Round trips are left out: they do not add up by bytes, see :meth:`duration`.
+        """
         if not nbytes or inside(source, target):
             return 0.0
-        found = self.link(source, target)
-        return found.rtt_seconds + nbytes / found.bytes_per_second
+        return nbytes / self.link(source, target).bytes_per_second
+
+    def duration(self, source: Region, target: Region, nbytes: int) -> float:
+        """Return how long a move takes, with one round trip, in seconds."""
+        if not nbytes or inside(source, target):
+            return 0.0
+        return self.rtt_seconds(source, target) + self.seconds(source, target, nbytes)
 
     def bytes_per_second(self, source: Region, target: Region) -> float:
         """Return what one worker in each region can move, in bytes per second."""
@@ -148,10 +156,10 @@ class CostModel:
         Returns
         -------
         Prices
-            In units of 1e-10 USD per GB, bytes, or 1e-15 seconds per byte.
+            In units of 1e-6 USD per GB, as prices are listed, bytes, or 1e-15 seconds per byte.
         """
         rates: Mapping[str, tuple[Callable[[Region, Region], float], float]] = {
-            "usd": (lambda *pair: self.price(*pair).usd_per_gb / 1e-10, 1e-10 / GB),
+            "usd": (lambda *pair: self.price(*pair).usd_per_gb / 1e-6, 1e-6 / GB),
             "bytes": (lambda *_: 1.0, 1.0),
             "seconds": (lambda *pair: 1e15 / self.bytes_per_second(*pair), 1e-15),
         }

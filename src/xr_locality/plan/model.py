@@ -219,7 +219,7 @@ class Plan:
         Values between regions first, then results, the slowest pair of each counts;
         ``seconds`` takes one pair after another. Computing is in neither.
         """
-        return makespan(self.transfers.groups, self.costs.seconds)
+        return makespan(self.transfers.groups, self.costs.duration)
 
     @property
     def nbytes_moved(self) -> int:
