@@ -14,9 +14,9 @@ from xr_locality.testing.problems import draw_prices, draw_problem
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
 
 #: Problems in two regions, of up to 10 tasks, compared with brute force.
-N_TWO_REGIONS = 3000
+N_TWO_REGIONS = 2400
 #: Problems in three and four regions, of up to 7 and 5 tasks: each runs a mixed-integer program.
-N_MORE_REGIONS = 1000
+N_MORE_REGIONS = 800
 #: Graphs of which the maximum flow is compared with networkx.
 N_FLOWS = 400
 #: Problems of hundreds of tasks, whose cut is compared with networkx.

@@ -51,7 +51,7 @@ def test_two_regions_are_placed_best() -> None:
 
 @pytest.mark.parametrize(("n_regions", "most_tasks"), [(3, 7), (4, 5)])
 def test_more_regions_are_placed_within_the_gap(n_regions: int, most_tasks: int) -> None:
-    """On a thousand problems each: within the gap, 0 only at the optimum; no region is better."""
+    """On hundreds of problems each: within the gap, 0 only at the optimum; no region is better."""
     missed = 0
     for seed, stated, prices in problems(
         N_MORE_REGIONS, n_regions=n_regions, most_tasks=most_tasks

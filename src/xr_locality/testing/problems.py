@@ -185,12 +185,12 @@ def draw_prices(rng: np.random.Generator, n_places: int) -> Prices:
         place and the first, as where one contains the other.
     """
     shape = (n_places, n_places)
-    objective = [
-        lambda: np.broadcast_to(rng.choice([9, 12, 2, 8], size=(n_places, 1)), shape).copy(),
-        lambda: rng.integers(1, 10**9, size=shape),
-        lambda: rng.choice([0, 0, 9, 12], size=shape),
-        lambda: np.ones(shape, dtype=np.int64),
-    ][rng.integers(4)]()
+    objective: _Ints = (
+        np.broadcast_to(rng.choice([9, 12, 2, 8], size=(n_places, 1)), shape).copy(),
+        rng.integers(1, 10**9, size=shape),
+        rng.choice([0, 0, 9, 12], size=shape),
+        np.ones(shape, dtype=np.int64),
+    )[int(rng.integers(4))]
     np.fill_diagonal(objective, 0)
     ties = (~np.eye(n_places, dtype=bool)).astype(np.int64)
     if n_places > 2 and rng.random() < 0.2:
