@@ -21,6 +21,7 @@ class Placing:
     timeout = 1800
 
     def setup(self, shape: str, n_regions: int, n_tasks: int) -> None:
+        """Make the graph."""
         if shape != "reduction" and n_regions > 3 and n_tasks > 10**5:
             raise NotImplementedError("takes minutes: see the page on simulation")
         graph = SHAPES[shape](n_tasks, cloud_regions(n_regions))
@@ -28,14 +29,17 @@ class Placing:
         self.prices = CostModel().prices("usd", self.problem.places)
 
     def time_solve(self, shape: str, n_regions: int, n_tasks: int) -> None:
+        """Place it."""
         solve(self.problem, self.prices)
 
     time_solve.number = 1  # type: ignore[attr-defined]
 
     def peakmem_solve(self, shape: str, n_regions: int, n_tasks: int) -> None:
+        """Place it."""
         solve(self.problem, self.prices)
 
     def track_gap(self, shape: str, n_regions: int, n_tasks: int) -> float:
+        """By how much it may cost more than the best."""
         return solve(self.problem, self.prices).gap
 
     track_gap.unit = "of the cost"  # type: ignore[attr-defined]
@@ -48,11 +52,13 @@ class Ways:
     param_names = ("shape", "n_regions", "way")
 
     def track_nbytes(self, shape: str, n_regions: int, way: str) -> int:
+        """Bytes that cross."""
         return _simulated(shape, n_regions).ways[way].nbytes
 
     track_nbytes.unit = "B"  # type: ignore[attr-defined]
 
     def track_usd(self, shape: str, n_regions: int, way: str) -> float:
+        """What they cost."""
         return _simulated(shape, n_regions).ways[way].usd
 
     track_usd.unit = "USD"  # type: ignore[attr-defined]
@@ -65,11 +71,13 @@ class Workloads:
     param_names = ("workload", "way")
 
     def track_nbytes(self, workload: str, way: str) -> int:
+        """Bytes that cross."""
         return _compared(workload).ways[way].nbytes
 
     track_nbytes.unit = "B"  # type: ignore[attr-defined]
 
     def track_usd(self, workload: str, way: str) -> float:
+        """What they cost."""
         return _compared(workload).ways[way].usd
 
     track_usd.unit = "USD"  # type: ignore[attr-defined]

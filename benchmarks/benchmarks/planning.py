@@ -32,9 +32,7 @@ _numbers = count()
 def declared(region: str, n_chunks: int, *, columns: int = 10) -> da.Array:
     """Make a lazy array of about so many chunks, ten of them in a row, that lies in a region."""
     rows = max(1, n_chunks // columns)
-    array = zarr.create_array(
-        {}, shape=(rows * 100, columns * 100), chunks=(100, 100), dtype="f8"
-    )
+    array = zarr.create_array({}, shape=(rows * 100, columns * 100), chunks=(100, 100), dtype="f8")
     lazy = da.from_array(array, chunks=(100, 100), name=f"declared-{next(_numbers)}")
     return xl.tag(lazy, region)
 
@@ -79,9 +77,7 @@ def mask_and_difference(n_tasks: int) -> da.Array:
 def stencil(n_tasks: int) -> da.Array:
     """Smooth a concatenation of two regions over its chunks' edges, and reduce it."""
     columns = max(2, int((n_tasks / 13) ** 0.5))
-    pieces = [
-        declared(region, columns * columns // 2, columns=columns) for region in REGIONS
-    ]
+    pieces = [declared(region, columns * columns // 2, columns=columns) for region in REGIONS]
     both = da.concatenate(pieces)
     return da.overlap.map_overlap(np.tanh, both, depth=1, boundary="none", dtype=float).mean()
 
@@ -116,20 +112,24 @@ class Planning:
     timeout = 1800
 
     def setup(self, graph: str, n_tasks: int) -> None:
+        """Make the graph."""
         self.make = lambda: GRAPHS[graph](n_tasks)
         # Tables are read, and modules imported, once for a process.
         xl.plan(GRAPHS[graph](1000), endpoints=ENDPOINTS)
         self.array = self.make()
 
     def plan(self) -> Any:
+        """Plan it."""
         return xl.plan(self.array, endpoints=ENDPOINTS)
 
     def time_plan(self, graph: str, n_tasks: int) -> None:
+        """Plan it."""
         self.plan()
 
     time_plan.number = 1  # type: ignore[attr-defined]
 
     def track_ratio_to_dask(self, graph: str, n_tasks: int) -> float:
+        """Time of planning beside dask's own."""
         started = time.perf_counter()
         self.plan()
         seconds = time.perf_counter() - started

@@ -127,7 +127,11 @@ def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions", type=_count, default=2, metavar="N", help="how many (default: %(default)s)"
     )
     parser.add_argument(
-        "--tasks", type=_count, default=100_000, metavar="N", help="about how many (default: %(default)s)"
+        "--tasks",
+        type=_count,
+        default=100_000,
+        metavar="N",
+        help="about how many (default: %(default)s)",
     )
     _add_objective(parser)
 

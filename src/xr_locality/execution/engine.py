@@ -406,11 +406,11 @@ class Run:
         for key, kept in (self.keep or {}).items():
             by_region.setdefault(kept.region, []).append(key)
         for region, keys in by_region.items():
-            kept = [(self.keep or {})[key] for key in keys]
+            staying = [(self.keep or {})[key] for key in keys]
             sizes = await self.connections[region].client.run_on_scheduler(
-                Shipped(remote.sizes_of), [each.future.key for each in kept]
+                Shipped(remote.sizes_of), [each.future.key for each in staying]
             )
-            for each, nbytes in zip(kept, sizes, strict=True):
+            for each, nbytes in zip(staying, sizes, strict=True):
                 each.nbytes = nbytes
 
     async def _watch_progress(self) -> None:

@@ -131,8 +131,12 @@ class SizeEstimator:
             The keys.
         """
         known = self._describer.layer(layer)
-        if self._said(layer) is None and isinstance(known, Blocks) and all(
-            isinstance(key, tuple) and key[0] == layer and known.holds(key[1:]) for key in keys
+        if (
+            self._said(layer) is None
+            and isinstance(known, Blocks)
+            and all(
+                isinstance(key, tuple) and key[0] == layer and known.holds(key[1:]) for key in keys
+            )
         ):
             indices = np.array([key[1:] for key in keys], dtype=np.intp)  # type: ignore[index]
             return self.of_blocks(layer, indices.reshape(len(keys), len(known.numblocks)))

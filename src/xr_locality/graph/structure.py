@@ -283,12 +283,12 @@ class _Builder:
         for draft, positions, _ in wanted:
             draft.needed[positions] = True
         for name in reversed(self.order):
-            draft = self.drafts.get(name)
-            if draft is not None and draft.needed.any():
-                if draft.grid is not None:
-                    self._follow_blocks(draft)
-                else:
-                    self._follow_tasks(draft)
+            if name not in self.drafts or not self.drafts[name].needed.any():
+                continue
+            if self.drafts[name].grid is not None:
+                self._follow_blocks(self.drafts[name])
+            else:
+                self._follow_tasks(self.drafts[name])
         return self._number(outputs, wanted)
 
     def _find_all(
@@ -346,8 +346,9 @@ class _Builder:
                     self._take_constant(draft, maker, int(positions[0]), here)
                 continue
             flat, takers = _blocks_taken(argument, coordinates, here, layer.dims)
-            for maker in self._makers(argument.name, candidates):
-                positions = maker.find_blocks(argument.name, argument.grid, flat)
+            array = str(argument.name)
+            for maker in self._makers(array, candidates):
+                positions = maker.find_blocks(array, argument.grid, flat)
                 known = positions >= 0
                 if known.any():
                     self._take(draft, maker, positions[known], takers[known])
@@ -373,13 +374,13 @@ class _Builder:
     def _take(self, draft: _Draft, maker: _Draft, made: _Positions, takers: _Positions) -> None:
         if maker.rank > draft.rank:
             # Culled from the outputs back, a layer's takers must have been seen before it.
-            raise ValueError(f"Layer {draft.name!r} takes keys of {maker.name!r} that it does not name.")
+            raise ValueError(
+                f"Layer {draft.name!r} takes keys of {maker.name!r} that it does not name."
+            )
         maker.needed[made] = True
         draft.edges.append((maker, made, takers))
 
-    def _take_constant(
-        self, draft: _Draft, maker: _Draft, position: int, here: _Positions
-    ) -> None:
+    def _take_constant(self, draft: _Draft, maker: _Draft, position: int, here: _Positions) -> None:
         """Take one value for all blocks: a store or an array is no edge for each of them."""
         value = None if maker.grid is not None else maker.layer[maker.keys[position]]
         if maker.grid is None and view.is_value(value) and not view.is_future(value):
@@ -441,9 +442,7 @@ class _Builder:
         if (numbered < 0).any():
             missing = outputs[int((numbered < 0).nonzero()[0][0])]
             raise KeyError(missing)
-        layers = tuple(
-            _finish(draft, starts[draft.name], ranks) for draft in drafts
-        )
+        layers = tuple(_finish(draft, starts[draft.name], ranks) for draft in drafts)
         names = {layer.name for layer in layers}
         return Structure(
             layers=layers,
@@ -472,9 +471,7 @@ def _block_position(key: Key, output: str, grid: tuple[int, ...]) -> int | None:
 def _positions(draft: _Draft, keys: Sequence[Key]) -> _Positions:
     """Find keys that share their first word in one layer; -1 where they are not in it."""
     if draft.grid is None:
-        return np.fromiter(
-            map(draft.index().get, keys, repeat(-1)), dtype=np.intp, count=len(keys)
-        )
+        return np.fromiter(map(draft.index().get, keys, repeat(-1)), dtype=np.intp, count=len(keys))
     output = draft.layer.output  # type: ignore[attr-defined]
     first = keys[0]
     if not isinstance(first, tuple) or first[0] != output:
@@ -554,7 +551,5 @@ def _finish(draft: _Draft, start: int, ranks: Mapping[str, _Positions]) -> Layer
         keys=draft.keys,
         values=values,
         futures=futures,
-        constants=tuple(
-            dict.fromkeys(int(ranks[maker.name][at]) for maker, at in draft.constants)
-        ),
+        constants=tuple(dict.fromkeys(int(ranks[maker.name][at]) for maker, at in draft.constants)),
     )

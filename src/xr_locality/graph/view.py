@@ -43,9 +43,7 @@ def embedded(layer: Layer) -> Iterator[Any]:
     else:
         # Symbolic layers such as ArrayOverlapLayer hold parameters, not stores; the keys and
         # tasks that they may have made already come from these.
-        yield from (
-            value for name, value in vars(layer).items() if not name.startswith("_cached")
-        )
+        yield from (value for name, value in vars(layer).items() if not name.startswith("_cached"))
 
 
 def is_value(value: object) -> bool:
@@ -183,28 +181,28 @@ def keys_taken(
 
 def _add_legacy_keys(keys: list[Key], task: object, odd_keys: Collection[Key]) -> None:
     """Add what a legacy task may take: ``dask.core.keys_in_tasks``, keys not being known."""
-    pending = [task]
+    pending: list[Any] = [task]
     while pending:
         work = pending.pop()
         kind = type(work)
         if kind is tuple and work:
-            first = work[0]  # type: ignore[index]
+            first = work[0]
             if type(first) is str:
-                keys.append(work)  # type: ignore[arg-type]
+                keys.append(work)
             elif callable(first):
-                pending += work[1:]  # type: ignore[index]
+                pending += work[1:]
             elif odd_keys and _is_in(work, odd_keys):
-                keys.append(work)  # type: ignore[arg-type]
+                keys.append(work)
         elif kind is list:
-            pending += work  # type: ignore[operator]
+            pending += work
         elif kind is dict:
-            pending += work.values()  # type: ignore[attr-defined]
+            pending += work.values()
         elif isinstance(work, GraphNode):
             keys += work.dependencies
         elif isinstance(work, TaskRef):
             keys.append(work.key)
         elif odd_keys and _is_in(work, odd_keys):
-            keys.append(work)  # type: ignore[arg-type]
+            keys.append(work)
 
 
 def _is_in(candidate: Any, keys: Collection[Key]) -> bool:
@@ -250,8 +248,10 @@ def _only_tasks(tasks: Iterable[object]) -> bool:
 def toposort_layers(graph: HighLevelGraph) -> list[str]:
     """Order layer names so that each comes after those it depends on.
 
-    Deterministic: ties keep the order in which the graph lists its layers.
+    Deterministic: ties keep the order in which the graph lists its layers. Not that of
+    their names, which differ from process to process where they stand for objects.
     """
+    listed = {name: place for place, name in enumerate(graph.layers)}
     order: list[str] = []
     placed: set[str] = set()
     for root in graph.layers:
@@ -261,8 +261,12 @@ def toposort_layers(graph: HighLevelGraph) -> list[str]:
             if name in placed:
                 stack.pop()
                 continue
-            missing = [d for d in sorted(graph.dependencies.get(name, ())) if d not in placed]
-            missing = [d for d in missing if d in graph.layers]
+            missing = [
+                each
+                for each in graph.dependencies.get(name, ())
+                if each not in placed and each in listed
+            ]
+            missing.sort(key=listed.__getitem__, reverse=True)
             if missing:
                 stack.extend(missing)
             else:
@@ -273,7 +277,8 @@ def toposort_layers(graph: HighLevelGraph) -> list[str]:
 
 def restrict_blocks(layer: Blockwise, blocks: Iterable[tuple[int, ...]]) -> Blockwise:
     """Keep only some blocks of a Blockwise layer, symbolic as it is."""
-    return layer._cull(set(blocks))
+    kept: Blockwise = layer._cull(set(blocks))
+    return kept
 
 
 def in_memory_nbytes(value: object) -> int:

@@ -244,13 +244,12 @@ class _Factors:
         )
 
 
-def _worst_by_row(
-    costs: NDArray[np.float64], saved: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _worst_by_row(costs: NDArray[np.float64], saved: NDArray[np.float64]) -> NDArray[np.float64]:
     off = ~np.eye(len(saved), dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(costs <= 0, 0.0, costs / saved)
-    return np.where(off, ratios, 0.0).max(axis=1, initial=0.0)
+    worst: NDArray[np.float64] = np.where(off, ratios, 0.0).max(axis=1, initial=0.0)
+    return worst
 
 
 def _worst(costs: NDArray[np.float64], saved: NDArray[np.float64]) -> float:
@@ -271,37 +270,50 @@ def _leaders(problem: PlacementProblem, factors: _Factors) -> _Ints:
     counts = np.bincount(problem.values, minlength=len(nbytes))
     sole = counts == 1
     use_nbytes, use_sole = nbytes[problem.values], sole[problem.values]
-    in_sole = np.bincount(
-        problem.takers, weights=np.where(use_sole, use_nbytes, 0.0), minlength=n_entities
-    )
-    in_shared = np.bincount(
-        problem.takers, weights=np.where(use_sole, 0.0, use_nbytes), minlength=n_entities
-    )
     spread = np.minimum(counts, problem.n_places)
-    out = np.bincount(problem.makers, weights=nbytes * spread, minlength=n_entities)
+    amounts = _Amounts(
+        nbytes=use_nbytes,
+        sole=use_sole,
+        in_sole=_sum(problem.takers, np.where(use_sole, use_nbytes, 0.0), n_entities),
+        in_shared=_sum(problem.takers, np.where(use_sole, 0.0, use_nbytes), n_entities),
+        out=_sum(problem.makers, nbytes * spread, n_entities),
+    )
     leaders = np.full(n_tasks, -1, dtype=np.int64)
-    _follow_makers(problem, factors, leaders, use_nbytes, use_sole, in_sole, in_shared, out)
-    _follow_takers(problem, factors, leaders, use_nbytes, use_sole, in_sole, in_shared)
+    _follow_makers(problem, factors, amounts, leaders)
+    _follow_takers(problem, factors, amounts, leaders)
     return leaders
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Amounts:
+    """Bytes of uses, shape (n_uses,), and sums of them by entity, shape (n_entities,)."""
+
+    nbytes: NDArray[np.float64]
+    #: Of values that nothing else takes.
+    sole: NDArray[np.bool_]
+    in_sole: NDArray[np.float64]
+    in_shared: NDArray[np.float64]
+    #: What each makes, once for each place in which it may be needed.
+    out: NDArray[np.float64]
+
+
+def _sum(entities: _Ints, nbytes: NDArray[np.float64], n_entities: int) -> NDArray[np.float64]:
+    sums: NDArray[np.float64] = np.bincount(entities, weights=nbytes, minlength=n_entities).astype(
+        np.float64
+    )
+    return sums
+
+
 def _follow_makers(
-    problem: PlacementProblem,
-    factors: _Factors,
-    leaders: _Ints,
-    use_nbytes: NDArray[np.float64],
-    use_sole: NDArray[np.bool_],
-    in_sole: NDArray[np.float64],
-    in_shared: NDArray[np.float64],
-    out: NDArray[np.float64],
+    problem: PlacementProblem, factors: _Factors, amounts: _Amounts, leaders: _Ints
 ) -> None:
     """Let tasks follow what makes most of what they alone take."""
     n_places = problem.n_places
-    taken = use_sole & (problem.takers >= n_places)
+    taken = amounts.sole & (problem.takers >= n_places)
     makers = problem.makers[problem.values[taken]]
     # A place where nothing runs leads nobody.
     led = (makers < problem.n_regions) | (makers >= n_places)
-    takers, makers, sizes = problem.takers[taken][led], makers[led], use_nbytes[taken][led]
+    takers, makers, sizes = problem.takers[taken][led], makers[led], amounts.nbytes[taken][led]
     if not len(takers):
         return
     n_entities = n_places + problem.n_tasks
@@ -310,9 +322,9 @@ def _follow_makers(
     takers, makers = pairs // n_entities, pairs % n_entities
     region = np.where(makers < problem.n_regions, makers, problem.n_regions)
     limit = (
-        _times(factors.up_out[region], out[takers])
-        + _times(factors.up_sole[region], in_sole[takers] - sums)
-        + _times(factors.up_shared[region], in_shared[takers])
+        _times(factors.up_out[region], amounts.out[takers])
+        + _times(factors.up_sole[region], amounts.in_sole[takers] - sums)
+        + _times(factors.up_shared[region], amounts.in_shared[takers])
     )
     follows = sums >= limit
     takers, makers, sums = takers[follows], makers[follows], sums[follows]
@@ -322,32 +334,24 @@ def _follow_makers(
 
 
 def _follow_takers(
-    problem: PlacementProblem,
-    factors: _Factors,
-    leaders: _Ints,
-    use_nbytes: NDArray[np.float64],
-    use_sole: NDArray[np.bool_],
-    in_sole: NDArray[np.float64],
-    in_shared: NDArray[np.float64],
+    problem: PlacementProblem, factors: _Factors, amounts: _Amounts, leaders: _Ints
 ) -> None:
     """Let tasks follow the one that alone takes all of their values."""
     n_places, n_tasks = problem.n_places, problem.n_tasks
     made = problem.makers[problem.values]
     theirs = made >= n_places
     n_takers = np.bincount(made[theirs] - n_places, minlength=n_tasks)
-    n_sole = np.bincount(
-        (made - n_places)[theirs & use_sole], minlength=n_tasks
-    )
+    n_sole = np.bincount((made - n_places)[theirs & amounts.sole], minlength=n_tasks)
     # Values that one entity makes for another alone have been added up: one is all.
     alone = (n_takers == 1) & (n_sole == 1) & (leaders < 0)
-    use = theirs & use_sole
+    use = theirs & amounts.sole
     use[theirs] &= alone[made[theirs] - n_places]
-    makers, takers, sizes = made[use], problem.takers[use], use_nbytes[use]
+    makers, takers, sizes = made[use], problem.takers[use], amounts.nbytes[use]
     # A result that goes where nothing runs cannot be followed.
     led = (takers < problem.n_regions) | (takers >= n_places)
     makers, takers, sizes = makers[led], takers[led], sizes[led]
-    limit = _times(factors.down_sole, in_sole[makers]) + _times(
-        factors.down_shared, in_shared[makers]
+    limit = _times(factors.down_sole, amounts.in_sole[makers]) + _times(
+        factors.down_shared, amounts.in_shared[makers]
     )
     follows = sizes >= limit
     makers, takers = makers[follows], takers[follows]
@@ -368,7 +372,7 @@ def _roots(leaders: _Ints, n_places: int) -> _Ints:
     following = leaders >= 0
     leads[n_places:][following] = leaders[following]
     becomes = leads
-    for _ in range(int(len(leads)).bit_length()):
+    for _ in range(len(leads).bit_length()):
         becomes = becomes[becomes]
     astray = becomes[leads[becomes] != becomes]
     if not astray.size:

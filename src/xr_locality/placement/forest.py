@@ -88,7 +88,8 @@ def _combined(problem: PlacementProblem, prices: Prices) -> NDArray[np.object_]:
     """Join objective and bytes in whole numbers of any length: bytes only decide ties."""
     total = int(problem.nbytes.sum()) * problem.n_places + 1
     combined: NDArray[np.object_] = prices.objective.astype(object) * total
-    return combined + prices.ties
+    combined += prices.ties
+    return combined
 
 
 def _ends(problem: PlacementProblem) -> NDArray[np.int64]:

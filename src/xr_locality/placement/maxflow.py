@@ -97,9 +97,7 @@ def maximise_flow(
         unit = -(-bound // _MOST)
         capped = np.minimum(residual, bound) // unit
         found = maximum_flow(
-            csr_array(
-                (capped.astype(np.int32), graph.indices, graph.indptr), shape=graph.shape
-            ),
+            csr_array((capped.astype(np.int32), graph.indices, graph.indptr), shape=graph.shape),
             source,
             sink,
         )
@@ -107,8 +105,10 @@ def maximise_flow(
         residual = residual - flow * unit
         value += int(found.flow_value) * unit
         # Divisions lost less than a unit an arc of some least cut.
-        bound = 0 if unit == 1 else min(
-            unit * len(residual), *(_at_most(residual[end]) for end in ends)
+        bound = (
+            0
+            if unit == 1
+            else min(unit * len(residual), *(_at_most(residual[end]) for end in ends))
         )
     left = csr_array((residual, graph.indices, graph.indptr), shape=graph.shape)
     # A copy: else what is taken out of it is taken out of the arrays that both share.
@@ -135,7 +135,8 @@ def _aligned(flow: csr_array, graph: csr_array) -> _Ints:
     flow = csr_array(flow)
     flow.sort_indices()
     if flow.nnz == graph.nnz and np.array_equal(flow.indices, graph.indices):
-        return flow.data.astype(np.int64)
+        same: _Ints = flow.data.astype(np.int64)
+        return same
     n_nodes = graph.shape[0]
     places = np.repeat(np.arange(n_nodes), np.diff(graph.indptr)) * n_nodes + graph.indices
     arcs = np.repeat(np.arange(n_nodes), np.diff(flow.indptr)) * n_nodes + flow.indices

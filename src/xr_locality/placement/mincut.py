@@ -18,8 +18,8 @@ one task that is an arc to the sink and one from the source; with several, relay
 Prices may be asymmetric and need not be a metric.
 
 The cut is exact: prices are whole numbers, and capacities 64-bit integers. Only where they
-would not fit are they rounded, by what the lower bound then allows for. Of the cuts that cost least, one of least bytes is taken: a second flow over
-what the first leaves undecided.
+would not fit are they rounded, by what the lower bound then allows for. Of the cuts that
+cost least, one of least bytes is taken: a second flow over what the first leaves undecided.
 """
 
 from __future__ import annotations
@@ -293,9 +293,7 @@ class _Network:
         return ~found.sink_side[group]
 
 
-def _without_detours(
-    tails: _Ints, heads: _Ints, capacities: _Ints
-) -> tuple[_Ints, _Ints, _Ints]:
+def _without_detours(tails: _Ints, heads: _Ints, capacities: _Ints) -> tuple[_Ints, _Ints, _Ints]:
     """Drop arcs that carry nothing, and arcs into the source or out of the sink."""
     useful = (capacities > 0) & (heads != _SOURCE) & (tails != _SINK)
     return tails[useful], heads[useful], capacities[useful]

@@ -152,9 +152,7 @@ def distinct(numbers: _Ints) -> _Ints:
     return ordered[first]
 
 
-def moves(
-    problem: PlacementProblem, placed: NDArray[np.integer]
-) -> tuple[_Ints, _Ints, _Ints]:
+def moves(problem: PlacementProblem, placed: NDArray[np.integer]) -> tuple[_Ints, _Ints, _Ints]:
     """List what crosses under a placement, each value once for each place that needs it.
 
     Parameters

@@ -120,9 +120,7 @@ def _solve(problem: PlacementProblem, prices: Prices) -> Placement:
     return _search(problem, prices)
 
 
-def _proven(
-    problem: PlacementProblem, prices: Prices, placed: _Ints, solver: str
-) -> Placement:
+def _proven(problem: PlacementProblem, prices: Prices, placed: _Ints, solver: str) -> Placement:
     cost = evaluate(problem, placed, prices.objective)
     return Placement(placed=placed, cost=cost, lower_bound=cost, solver=solver)
 

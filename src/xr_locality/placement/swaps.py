@@ -3,8 +3,9 @@ r"""Search for a good placement in many regions: exact cuts between two at a tim
 From a placement, take two regions :math:`a, b`, hold every task elsewhere where it is, and
 place the tasks of the two anew in the two at the least cost: one minimum cut
 (:mod:`xr_locality.placement.mincut`), so the cost never grows. Repeat over all pairs that
-send each other something, until none helps (alpha-beta swaps of Boykov, Veksler and Zabih, 2001). No prices are too odd for
-it, and a placement that it leaves is at least as good as the one that it was given.
+send each other something, until none helps (the swaps of Boykov, Veksler and Zabih,
+2001). No prices are too odd for it, and a placement that it leaves is at least as good as
+the one that it was given.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ def improve(problem: PlacementProblem, prices: Prices, placed: _Ints) -> _Ints:
                 settled = {each for each in settled if not {*each} & {*pair}} | {pair}
                 best, changed = tried, True
         before, worth = worth, evaluate(problem, best, prices.objective)
-        if not changed or (
-            problem.n_tasks > _MANY_TASKS and before - worth < _LEAST_GAIN * before
-        ):
+        if not changed or (problem.n_tasks > _MANY_TASKS and before - worth < _LEAST_GAIN * before):
             break
     return best
 
@@ -99,9 +98,7 @@ def _swap(
     return found
 
 
-def _part(
-    problem: PlacementProblem, placed: _Ints, free: NDArray[np.bool_]
-) -> PlacementProblem:
+def _part(problem: PlacementProblem, placed: _Ints, free: NDArray[np.bool_]) -> PlacementProblem:
     """Keep the free tasks, and the values that they make or take; all else is in its place."""
     free_entities = np.concatenate([np.zeros(problem.n_places, dtype=bool), free])
     touched = free_entities[problem.makers]

@@ -143,14 +143,9 @@ class _Decision:
         costs, client = self.circumstances.objective(), self.circumstances.client
         candidates = {region, *self.circumstances.usable}
         gigabyte = 10**9
-        cheapest = all(
-            price(region) <= min(map(price, candidates))
-            for price in (
-                lambda each: costs(each, client, gigabyte),
-                lambda each: costs(client, each, gigabyte),
-            )
-        )
-        if cheapest:
+        leave = {each: costs(each, client, gigabyte) for each in candidates}
+        enter = {each: costs(client, each, gigabyte) for each in candidates}
+        if leave[region] <= min(leave.values()) and enter[region] <= min(enter.values()):
             return self.together(region, remote=self._read_from(region))
         if view.is_small(self.graph, most=_FEW_TASKS):
             return self.task_by_task()
@@ -159,8 +154,7 @@ class _Decision:
         # Results leave some region at least, and stored bytes may stay where they are.
         sent = [costs(each, client, self.results.total) for each in (best, *candidates)]
         read = [
-            costs(each.source.region or LOCAL, each.target, each.nbytes)
-            for each in together.remote
+            costs(each.source.region or LOCAL, each.target, each.nbytes) for each in together.remote
         ]
         return replace(together, slack=sent[0] - min(sent) + sum(read))
 

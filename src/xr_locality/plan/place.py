@@ -123,7 +123,7 @@ def place(
     solution, priced = _solve(stated, prices)
     remote = _remote_reads(stated, solution)
     if remote:
-        logger.info("Asking %d stores for what they hold, since reading from afar may pay", len(remote))
+        logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
         stated = state(
             reads,
             hosts=hosts,

@@ -108,9 +108,7 @@ class Reads:
             total[source.region] = total.get(source.region, 0) + self.nbytes(source)
         return total
 
-    def of_tasks(
-        self, reading: Reading, *, listed: bool = True
-    ) -> NDArray[np.int64]:
+    def of_tasks(self, reading: Reading, *, listed: bool = True) -> NDArray[np.int64]:
         """Estimate the stored bytes that each of some tasks reads.
 
         Parameters
@@ -126,11 +124,10 @@ class Reads:
             At least 1.
         """
         made = self.sizes.nbytes[reading.tasks].astype(np.float64)
-        shares = [
-            self._share(source, reading, made, listed=listed) for source in reading.sources
-        ]
-        stored = np.mean([made * share for share in shares], axis=0)
-        return np.maximum(np.rint(stored), 1).astype(np.int64)
+        shares = [self._share(source, reading, made, listed=listed) for source in reading.sources]
+        stored = made * float(np.mean(shares))
+        nbytes: NDArray[np.int64] = np.maximum(np.rint(stored), 1).astype(np.int64)
+        return nbytes
 
     def _share(
         self, source: Source, reading: Reading, made: NDArray[np.float64], *, listed: bool
@@ -209,9 +206,7 @@ def size_tasks(structure: Structure, estimator: SizeEstimator) -> SizedTasks:
         numbers = np.arange(layer.start, layer.stop)
         if layer.values is not None:
             held = numbers[layer.values]
-            nbytes[held] = [
-                view.in_memory_nbytes(layer.layer[key]) for key in layer.keys_of(held)
-            ]
+            nbytes[held] = [view.in_memory_nbytes(layer.layer[key]) for key in layer.keys_of(held)]
             numbers = numbers[~layer.values]
         if not numbers.size:
             continue
@@ -243,9 +238,7 @@ def _readings(structure: Structure, survey: Survey) -> Iterator[Reading]:
                 yield Reading(region=region, layer=layer.name, sources=sources, tasks=tasks)
 
 
-def _located(
-    layer: LayerTasks, survey: Survey
-) -> Iterator[tuple[Region, NDArray[np.intp]]]:
+def _located(layer: LayerTasks, survey: Survey) -> Iterator[tuple[Region, NDArray[np.intp]]]:
     """Tell by region which of a layer's tasks and values hold a store."""
     regions = survey.layers.get(layer.name, frozenset())
     numbers = np.arange(layer.start, layer.stop)

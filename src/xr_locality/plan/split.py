@@ -7,8 +7,9 @@ hand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from dask.blockwise import Blockwise
@@ -150,7 +151,7 @@ class _Splitter:
                 numbers = layer.start + used.nonzero()[0]
                 uploads += int(self.nbytes[numbers].sum())
                 held = {key: layer.layer[key] for key in layer.keys_of(numbers)}
-                before = layers.get(layer.name, {})
+                before: Mapping[Key, Any] = layers.get(layer.name, {})
                 layers[layer.name] = MaterializedLayer({**before, **held}, layer.layer.annotations)
         needs = self.structure.dependencies
         return Partition(

@@ -132,9 +132,7 @@ class _Uses:
         self.values.append(values)
         self.takers.append(takers)
 
-    def add_tasks(
-        self, structure: Structure, nbytes: _Ints, node_of: _Ints, tasks: _Ints
-    ) -> None:
+    def add_tasks(self, structure: Structure, nbytes: _Ints, node_of: _Ints, tasks: _Ints) -> None:
         """Add what tasks make: the value of each has the number of its task."""
         self._add(nbytes[tasks], np.arange(len(tasks)) + self.n_places)
         made = node_of[structure.made_by]
@@ -239,7 +237,7 @@ class _Pins:
         self.pins[numbers] = np.where(self.pins[numbers] >= 0, self.pins[numbers], place)
 
     def _staying(self) -> Iterator[tuple[NDArray[np.intp], int]]:
-        """List tasks that sources keep in their region: readers, and who takes what they may not send."""
+        """List tasks that sources keep in their region: readers, and who takes from these."""
         for reading in self.reads.readings:
             kept = {source.leaves for source in reading.sources}
             place = self.at[reading.region]

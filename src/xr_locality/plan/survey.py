@@ -50,9 +50,7 @@ class Source:
     leaves: str = "always"
     found: tuple[Found, ...] = field(default=(), repr=False, compare=False)
     #: The graph's layers that hold it, and what of it each holds.
-    layers: Mapping[str, tuple[Found, ...]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    layers: Mapping[str, tuple[Found, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def array_nbytes(self) -> int | None:

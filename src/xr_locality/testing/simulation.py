@@ -229,7 +229,7 @@ def cloud_regions(count: int) -> tuple[Region, ...]:
 
 
 def reduction(n_tasks: int, regions: Sequence[Region], **kwargs: Any) -> SyntheticGraph:
-    """Difference of the means of one dataset in each region: every sensible way ties."""
+    """Subtract the means of one dataset in each region: every sensible way ties."""
     graph = SyntheticGraph(regions=regions, **kwargs)
     n_chunks = max(1, int(n_tasks / len(regions) / 4.34))
     means = []
@@ -244,7 +244,7 @@ def reduction(n_tasks: int, regions: Sequence[Region], **kwargs: Any) -> Synthet
 def mask_and_difference(
     n_tasks: int, regions: Sequence[Region], *, seed: int = 0, **kwargs: Any
 ) -> SyntheticGraph:
-    """Each region's dataset, masked by a field of the next one's, minus that, chunk by chunk.
+    """Mask each region's data by a field of the next one's, and subtract these by chunks.
 
     Chunks differ in size, so where a difference is best made differs by chunk.
     """
@@ -260,9 +260,7 @@ def mask_and_difference(
     for region in range(len(regions)):
         other = (region + 1) % len(regions)
         masked = graph.map(data[region], masks[other], nbytes=100 * _MB)
-        coarse = graph.map(
-            masked, nbytes=random.choice([3, 25, 60, 100, 140], size=n_chunks) * _MB
-        )
+        coarse = graph.map(masked, nbytes=random.choice([3, 25, 60, 100, 140], size=n_chunks) * _MB)
         difference = graph.map(coarse, data[other], nbytes=50 * _MB)
         means.append(graph.tree(graph.map(difference, nbytes=1 * _MB)))
     graph.result(graph.join(*means, nbytes=1 * _MB))
@@ -272,7 +270,7 @@ def mask_and_difference(
 def halo(
     n_tasks: int, regions: Sequence[Region], *, rounds: int = 2, **kwargs: Any
 ) -> SyntheticGraph:
-    """A grid concatenated of one piece a region, smoothed by neighbours, then reduced."""
+    """Smooth a grid of one piece a region by its neighbours' edges, and reduce it."""
     graph = SyntheticGraph(regions=regions, **kwargs)
     n_chunks = max(4, int(n_tasks / (2.34 + 5 * rounds)))
     width = max(2, int(n_chunks**0.5))
@@ -289,7 +287,7 @@ def halo(
 def checkerboard(
     n_tasks: int, regions: Sequence[Region], *, rounds: int = 6, seed: int = 0, **kwargs: Any
 ) -> SyntheticGraph:
-    """A grid whose blocks lie in random regions, smoothed by whole neighbours: the worst case."""
+    """Smooth a grid of blocks in random regions by whole neighbours: the worst case."""
     graph = SyntheticGraph(regions=regions, **kwargs)
     random = np.random.default_rng(seed)
     width = max(2, int((n_tasks / (rounds + 2.3)) ** 0.5))
@@ -345,10 +343,9 @@ class Simulated:
 
     def __str__(self) -> str:
         width = max(map(len, self.ways))
-        lines = [
-            f"{self.n_tasks:,} tasks over {self.n_regions} regions, placed in {self.seconds:.2f} s "
-            f"({self.placement.solver}, at most {self.gap:.2%} above the optimum)"
-        ]
+        placed = f"{self.placement.solver}, at most {self.gap:.2%} above the optimum"
+        size = f"{self.n_tasks:,} tasks over {self.n_regions} regions"
+        lines = [f"{size}, placed in {self.seconds:.2f} s ({placed})"]
         lines += [
             f"  {name.ljust(width)}  {format_bytes(way.nbytes):>11}  {way.usd:>14,.2f} USD"
             for name, way in self.ways.items()

@@ -105,9 +105,7 @@ def lay_out(rows: Iterable[WorkloadRow]) -> str:
         "| --- | --: | " + " | ".join("--:" for _ in names) + " | --: |",
     ]
     for row in table:
-        cells = [
-            f"{format_bytes(way.nbytes)}, {way.usd:,.2f} USD" for way in row.ways.values()
-        ]
+        cells = [f"{format_bytes(way.nbytes)}, {way.usd:,.2f} USD" for way in row.ways.values()]
         gap = "0, proven" if row.gap == 0 else f"at most {row.gap:.1%}"
         lines.append(f"| {row.name} | {row.n_tasks:,} | " + " | ".join(cells) + f" | {gap} |")
     return "\n".join(lines)
