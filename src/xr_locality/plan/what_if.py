@@ -82,7 +82,8 @@ class ComparedCrossing:
 class PlanComparison:
     """A plan beside another of the same work.
 
-    Made by :meth:`Plan.compare <xr_locality.Plan.compare>`. Differences are those of the other plan to this one: negative where it moves less.
+    Made by :meth:`Plan.compare <xr_locality.Plan.compare>`. Differences are those of the
+    other plan to this one: negative where it moves less.
 
     Attributes
     ----------
