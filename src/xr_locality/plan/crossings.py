@@ -35,7 +35,7 @@ class Crossing:
     source, target : Region
         The regions that the bytes leave and enter.
     why : {"boundary", "remote-read", "result", "upload"}
-        As for a :class:`~xr_locality.plan.model.Transfer`.
+        As for a :class:`~xr_locality.plan.transfers.Transfer`.
     n_values : int
         How many values cross.
     nbytes : int

@@ -66,7 +66,7 @@ class ComparedCrossing:
     source, target : Region
         The regions that the bytes leave and enter.
     why : {"boundary", "remote-read", "result", "upload"}
-        As for a :class:`~xr_locality.plan.model.Transfer`.
+        As for a :class:`~xr_locality.plan.transfers.Transfer`.
     this, other : Crossing or None
         What crosses in the plan asked, and in the one that it is compared with.
     """
@@ -80,9 +80,10 @@ class ComparedCrossing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanComparison:
-    """A plan beside another of the same work; made by :meth:`Plan.compare <Plan.compare>`.
+    """A plan beside another of the same work.
 
-    Differences are those of the other plan to this one: negative where it moves less.
+    Made by :meth:`Plan.compare <xr_locality.Plan.compare>`. Differences are those of the
+    other plan to this one: negative where it moves less.
 
     Attributes
     ----------
