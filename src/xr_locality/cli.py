@@ -137,10 +137,16 @@ def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_simulate(given: argparse.Namespace) -> None:
-    from xr_locality.testing.simulation import SHAPES, cloud_regions, simulate
+    from xr_locality.demo.ways import describe_simulation
 
-    graph = SHAPES[given.shape](given.tasks, cloud_regions(given.regions))
-    print(simulate(graph, objective=given.objective))
+    print(
+        describe_simulation(
+            given.shape,
+            n_regions=given.regions,
+            n_tasks=given.tasks,
+            objective=given.objective,
+        )
+    )
 
 
 def _add_workloads_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,9 +157,9 @@ def _add_workloads_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_workloads(given: argparse.Namespace) -> None:
-    from xr_locality.testing.table import compare_workloads, lay_out
+    from xr_locality.demo.ways import describe_workloads
 
-    print(lay_out(compare_workloads(n_tasks=given.tasks, objective=given.objective)))
+    print(describe_workloads(n_tasks=given.tasks, objective=given.objective))
 
 
 def _add_objective(parser: argparse.ArgumentParser) -> None:

@@ -17,10 +17,13 @@ from xr_locality.regions.model import LOCAL, Region
 
 @pytest.fixture
 def no_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make it an error to materialise a Blockwise layer."""
+    """Make it an error to materialise a Blockwise layer; one block may stand for the others."""
+    tasks = Blockwise._dict.fget  # type: ignore[attr-defined]
 
     def refuse(layer: Blockwise) -> Any:
-        raise AssertionError(f"{layer.output} was materialised")
+        if len(layer) > 1:
+            raise AssertionError(f"{layer.output} was materialised")
+        return tasks(layer)
 
     monkeypatch.setattr(Blockwise, "_dict", property(refuse))
 

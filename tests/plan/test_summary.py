@@ -211,7 +211,8 @@ class TestUnknowns:
         data = xr.open_zarr(store, chunks={})
         data.locality.tag(OREGON)
         plan = make_plan(data.t.sum())
-        object.__setattr__(plan.sources[0], "found", ())
+        for layer in plan.sources[0].layers:
+            plan.sources[0].layers[layer] = ()  # type: ignore[index]
         assert not plan.unknowns
         summary = summarise(plan)
         assert summary.regions[0].guessed

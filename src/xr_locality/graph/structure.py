@@ -211,11 +211,17 @@ class _Draft:
     grid: tuple[int, ...] | None
     keys: Sequence[Key] = ()
     needed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    #: What of these has been followed to what it takes.
+    done: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     constants: list[tuple[_Draft, int]] = field(default_factory=list)
     #: Pairs of the draft that makes values, their positions, and positions here.
     edges: list[tuple[_Draft, _Positions, _Positions]] = field(default_factory=list)
     _index: dict[Key, int] | None = None
     _blocks: dict[str, tuple[tuple[int, ...], _Positions]] = field(default_factory=dict)
+
+    def pending(self) -> _Positions:
+        """List the needed tasks whose own needs are not known yet."""
+        return (self.needed & ~self.done).nonzero()[0]
 
     def index(self) -> Mapping[Key, int]:
         if self._index is None:
@@ -275,6 +281,7 @@ class _Builder:
                 keys = list(layer.mapping)
                 draft = _Draft(name, layer, self.rank[name], len(keys), None, keys)
             draft.needed = np.zeros(draft.size, dtype=bool)
+            draft.done = np.zeros(draft.size, dtype=bool)
             self.drafts[name] = draft
         return self.drafts[name]
 
@@ -282,14 +289,30 @@ class _Builder:
         wanted = self._find_all(outputs, tuple(self.graph.layers))
         for draft, positions, _ in wanted:
             draft.needed[positions] = True
-        for name in reversed(self.order):
-            if name not in self.drafts or not self.drafts[name].needed.any():
-                continue
-            if self.drafts[name].grid is not None:
-                self._follow_blocks(self.drafts[name])
-            else:
-                self._follow_tasks(self.drafts[name])
+        # One pass, from the outputs back, for all graphs but those whose layers take from
+        # each other, as the three of an LU decomposition do.
+        while True:
+            waiting = [
+                self.drafts[name]
+                for name in reversed(self.order)
+                if name in self.drafts and self.drafts[name].pending().size
+            ]
+            if not waiting:
+                break
+            self._follow_from(waiting[0].rank)
         return self._number(outputs, wanted)
+
+    def _follow_from(self, rank: int) -> None:
+        """Mark what layers take, from one of them back to the first."""
+        for name in reversed(self.order[: rank + 1]):
+            draft = self.drafts.get(name)
+            if draft is None or not (here := draft.pending()).size:
+                continue
+            draft.done[here] = True
+            if draft.grid is not None:
+                self._follow_blocks(draft, here)
+            else:
+                self._follow_tasks(draft, here)
 
     def _find_all(
         self, keys: Sequence[Key], candidates: Sequence[str]
@@ -330,12 +353,11 @@ class _Builder:
                 keys = [key for key, known in zip(keys, hit, strict=True) if not known]
                 which = which[~hit]
 
-    def _follow_blocks(self, draft: _Draft) -> None:
+    def _follow_blocks(self, draft: _Draft, here: _Positions) -> None:
         """Mark what the needed blocks of a Blockwise layer take."""
         layer, grid = draft.layer, draft.grid
         assert isinstance(layer, Blockwise)
         assert grid is not None
-        here = draft.needed.nonzero()[0]
         coordinates = dict(
             zip(layer.output_indices, np.unravel_index(here, grid) if grid else (), strict=True)
         )
@@ -372,11 +394,6 @@ class _Builder:
         return (draft.name, *sorted(each for each in needs if each in self.graph.layers))
 
     def _take(self, draft: _Draft, maker: _Draft, made: _Positions, takers: _Positions) -> None:
-        if maker.rank > draft.rank:
-            # Culled from the outputs back, a layer's takers must have been seen before it.
-            raise ValueError(
-                f"Layer {draft.name!r} takes keys of {maker.name!r} that it does not name."
-            )
         maker.needed[made] = True
         draft.edges.append((maker, made, takers))
 
@@ -389,19 +406,19 @@ class _Builder:
         else:
             self._take(draft, maker, np.full(len(here), position, dtype=np.intp), here)
 
-    def _follow_tasks(self, draft: _Draft) -> None:
+    def _follow_tasks(self, draft: _Draft, here: _Positions) -> None:
         """Mark what the needed tasks of a materialised layer take, those it holds itself too."""
         layer = draft.layer
         assert isinstance(layer, MaterializedLayer)
         candidates = self._candidates(draft)
         tasks = list(layer.mapping.values())
-        done = np.zeros(draft.size, dtype=bool)
-        while (pending := (draft.needed & ~done).nonzero()[0]).size:
-            done[pending] = True
-            keys, counts = view.keys_taken([tasks[i] for i in pending], self.odd_keys)
-            takers = np.repeat(pending, counts)
+        while here.size:
+            keys, counts = view.keys_taken([tasks[i] for i in here], self.odd_keys)
+            takers = np.repeat(here, counts)
             for maker, positions, which in self._find_all(keys, candidates):
                 self._take(draft, maker, positions, takers[which])
+            here = draft.pending()
+            draft.done[here] = True
 
     @cached_property
     def odd_keys(self) -> frozenset[Key]:

@@ -188,7 +188,8 @@ def _add_legacy_keys(keys: list[Key], task: object, odd_keys: Collection[Key]) -
         if kind is tuple and work:
             first = work[0]
             if type(first) is str:
-                keys.append(work)
+                if _is_hashable(work):
+                    keys.append(work)
             elif callable(first):
                 pending += work[1:]
             elif odd_keys and _is_in(work, odd_keys):
@@ -203,6 +204,14 @@ def _add_legacy_keys(keys: list[Key], task: object, odd_keys: Collection[Key]) -
             keys.append(work.key)
         elif odd_keys and _is_in(work, odd_keys):
             keys.append(work)
+
+
+def _is_hashable(candidate: Any) -> bool:
+    try:
+        hash(candidate)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_in(candidate: Any, keys: Collection[Key]) -> bool:

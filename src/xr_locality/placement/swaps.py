@@ -3,7 +3,7 @@ r"""Search for a good placement in many regions: exact cuts between two at a tim
 From a placement, take two regions :math:`a, b`, hold every task elsewhere where it is, and
 place the tasks of the two anew in the two at the least cost: one minimum cut
 (:mod:`xr_locality.placement.mincut`), so the cost never grows. Repeat over all pairs that
-send each other something, until none helps (the swaps of Boykov, Veksler and Zabih,
+send each other something, and over all of few tasks, until none helps (the swaps of Boykov, Veksler and Zabih,
 2001). No prices are too odd for it, and a placement that it leaves is at least as good as
 the one that it was given.
 """
@@ -11,6 +11,7 @@ the one that it was given.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,9 @@ def improve(problem: PlacementProblem, prices: Prices, placed: _Ints) -> _Ints:
     worth = evaluate(problem, best, prices.objective)
     for _ in range(_MOST_ROUNDS):
         changed = False
-        for pair in _linked(problem, best):
+        few = problem.n_tasks <= _MANY_TASKS
+        every = combinations(range(problem.n_regions), 2)
+        for pair in [*_linked(problem, best), *(every if few else ())]:
             if pair in settled:
                 continue
             settled.add(pair)

@@ -38,7 +38,12 @@ def residency_problems(
     list of Exception
         A :class:`SourceError` for each source that would leave.
     """
-    reads = [transfer for transfer in plan.transfers if transfer.why == "remote-read"]
+    reads = [
+        transfer
+        for group in plan.transfers.groups
+        if group.why == "remote-read"
+        for transfer in group.transfers()
+    ]
     problems: list[Exception] = [
         SourceError(
             f"{str(read.key)!r} in region {str(read.source)!r} would be read from region "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
@@ -85,6 +86,9 @@ def _known_nbytes(part: Part) -> int | None:
     """Bytes of an array of known shape and numbers; None of anything else."""
     shape, dtype = getattr(part.collection, "shape", None), getattr(part.collection, "dtype", None)
     if not isinstance(shape, tuple) or dtype is None or getattr(dtype, "hasobject", True):
+        return None
+    if not all(isinstance(length, Real) for length in shape):
+        # A DataFrame does not know its own length.
         return None
     n_values = math.prod(shape)
     return None if math.isnan(n_values) else int(n_values) * int(dtype.itemsize)

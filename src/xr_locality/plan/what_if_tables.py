@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xr_locality.plan import words
 from xr_locality.plan.crossings import Crossing
 from xr_locality.plan.tables import Fact, Note, Row, Table
-from xr_locality.plan.what_if import ComparedCrossing, PlanComparison, PlanFigures
+
+if TYPE_CHECKING:
+    from xr_locality.plan.what_if import ComparedCrossing, PlanComparison, PlanFigures
 
 __all__ = ["comparison_facts", "comparison_tables"]
 

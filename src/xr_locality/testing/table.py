@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from dask.utils import format_bytes
 
-import xr_locality as xl
+from xr_locality import api
 from xr_locality.plan.model import Plan
 from xr_locality.plan.state import state
-from xr_locality.regions.model import LOCAL
+from xr_locality.regions.model import LOCAL, Region
 from xr_locality.testing.ways import Way, compare_ways
 from xr_locality.testing.workloads import WORKLOADS
 
@@ -68,14 +68,14 @@ def compare_workloads(
         workload = WORKLOADS[name]
         work = workload.build(workload.scale_for(n_tasks))
         endpoints: dict[str, Any] = dict.fromkeys(map(str, workload.regions))
-        plan = xl.plan(work, endpoints=endpoints, objective=objective, client_region=str(LOCAL))
+        plan = api.plan(work, endpoints=endpoints, objective=objective, client_region=str(LOCAL))
         yield _row(name, plan, workload.regions, objective)
 
 
 def _row(
     name: str,
     plan: Plan,
-    regions: tuple[xl.Region, ...],
+    regions: tuple[Region, ...],
     objective: Literal["usd", "bytes", "seconds"],
 ) -> WorkloadRow:
     problem = state(
