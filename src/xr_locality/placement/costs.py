@@ -156,10 +156,10 @@ class CostModel:
         Returns
         -------
         Prices
-            In units of 1e-6 USD per GB, as prices are listed, bytes, or 1e-15 seconds per byte.
+            In units of 1e-10 USD per GB, bytes, or 1e-15 seconds per byte.
         """
         rates: Mapping[str, tuple[Callable[[Region, Region], float], float]] = {
-            "usd": (lambda *pair: self.price(*pair).usd_per_gb / 1e-6, 1e-6 / GB),
+            "usd": (lambda *pair: self.price(*pair).usd_per_gb / 1e-10, 1e-10 / GB),
             "bytes": (lambda *_: 1.0, 1.0),
             "seconds": (lambda *pair: 1e15 / self.bytes_per_second(*pair), 1e-15),
         }

@@ -18,7 +18,8 @@ one task that is an arc to the sink and one from the source; with several, relay
 Prices may be asymmetric and need not be a metric.
 
 The cut is exact: prices are whole numbers, and capacities 64-bit integers. Only where they
-would not fit are they rounded, by what the lower bound then allows for. Of the cuts that
+would not fit, with what they have in common taken out, are they rounded, to 60 bits; the
+lower bound allows for that where it is more than a billionth of the cost. Of the cuts that
 cost least, one of least bytes is taken: a second flow over what the first leaves undecided.
 """
 
@@ -40,6 +41,8 @@ _Ints = NDArray[np.int64]
 _SOURCE, _SINK = 0, 1
 #: Scaled capacities add up to at most this, which leaves 64 bits room for what is unlimited.
 _MOST_TOTAL = 2**60
+#: Share of a cost that no price is known to.
+_SAME = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,7 +108,9 @@ def minimum_cut(problem: PlacementProblem, prices: Prices, *, one: int, other: i
         in_one = network.decide_ties(flow, prices.ties)
     placed = np.where(in_one[network.first_task :][: problem.n_tasks], one, other)
     cost = evaluate(problem, placed, prices.objective)
-    return Cut(placed=placed, cost=cost, lower_bound=max(0, cost - rounding))
+    # What doubles that price the plan cannot tell apart is the same.
+    proven = rounding <= _SAME * cost
+    return Cut(placed=placed, cost=cost, lower_bound=cost if proven else max(0, cost - rounding))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,6 +240,7 @@ class _Network:
         heads = np.concatenate([arcs.heads for arcs in self.priced])
         nbytes = np.concatenate([arcs.nbytes for arcs in self.priced])
         by_byte = np.concatenate([prices[arcs.sources, arcs.targets] for arcs in self.priced])
+        nbytes = nbytes // max(1, int(np.gcd.reduce(nbytes))) if len(nbytes) else nbytes
         total = float((nbytes.astype(np.float64) * by_byte).sum())
         if total <= _MOST_TOTAL:
             return tails, heads, nbytes * by_byte, 1.0
@@ -244,11 +250,12 @@ class _Network:
     def solve(self, prices: _Ints) -> tuple[Flow, int]:
         """Find the least cut, and by how much rounding may have made it miss the least cost."""
         tails, heads, capacities, scale = self.capacities(prices)
-        n_arcs = len(tails)
+        n_arcs, nbytes = len(tails), np.concatenate([arcs.nbytes for arcs in self.priced])
         tails, heads, capacities = _without_detours(tails, heads, capacities)
         flow = self._flow(tails, heads, capacities, int(capacities.sum()) + 1)
         # Half a unit an arc in the cut found, and in the best one.
         common = max(1, int(np.gcd.reduce(prices, axis=None)))
+        common *= max(1, int(np.gcd.reduce(nbytes))) if len(nbytes) else 1
         return flow, 0 if scale == 1.0 else int(n_arcs / scale + 1) * common
 
     def _flow(self, tails: _Ints, heads: _Ints, capacities: _Ints, limit: int) -> Flow:

@@ -165,11 +165,6 @@ def _internet(target: Region) -> Iterator[str]:
     yield _INTERNET
 
 
-def _rounded(usd_per_gb: float) -> float:
-    """Round to a millionth of a US dollar for a GB, so that placement counts in whole units."""
-    return round(usd_per_gb, 6)
-
-
 @cache
 def _listed() -> Mapping[tuple[str, str], Price]:
     """Read the first volume tier of the table, once."""
@@ -177,7 +172,7 @@ def _listed() -> Mapping[tuple[str, str], Price]:
     return MappingProxyType(
         {
             (row["src"], row["dst"]): Price(
-                usd_per_gb=_rounded(float(row["usd_per_gb"]) * GB / _BYTES_PER_UNIT[row["unit"]]),
+                usd_per_gb=float(row["usd_per_gb"]) * GB / _BYTES_PER_UNIT[row["unit"]],
                 as_of=row["as_of"],
                 evidence=f"list price {row['src']} -> {row['dst']} ({row['source']})",
             )
@@ -209,7 +204,7 @@ def _typical(source: Region, target: Region) -> Price:
         )
     kind = "between regions" if known is between else "to the internet"
     return Price(
-        usd_per_gb=_rounded(statistics.median(price.usd_per_gb for price in known)),
+        usd_per_gb=statistics.median(price.usd_per_gb for price in known),
         as_of=oldest(known),
         evidence=(
             f"no list price {source} -> {target}; median of {len(known)} of {provider!r} {kind}"

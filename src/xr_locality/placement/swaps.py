@@ -3,8 +3,8 @@ r"""Search for a good placement in many regions: exact cuts between two at a tim
 From a placement, take two regions :math:`a, b`, hold every task elsewhere where it is, and
 place the tasks of the two anew in the two at the least cost: one minimum cut
 (:mod:`xr_locality.placement.mincut`), so the cost never grows. Repeat over all pairs that
-send each other something, and over all of few tasks, until none helps (the swaps of Boykov, Veksler and Zabih,
-2001). No prices are too odd for it, and a placement that it leaves is at least as good as
+send each other something, and over all of few tasks, until none helps (the swaps of Boykov,
+Veksler and Zabih, 2001). No prices are too odd for it, and a placement that it leaves is at least as good as
 the one that it was given.
 """
 
