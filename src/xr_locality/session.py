@@ -320,6 +320,7 @@ class Session:
                 key="transfer",
             )
         self._tell_if_local(plan)
+        plan = plan.reading_replicas()
         with self._lock:
             pool, loop = self._open_pool()
             links = self._links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import xarray as xr
 
@@ -40,7 +41,14 @@ class OpenEntry:
     @property
     def tag(self) -> Tag | None:
         """What the entry, and the catalogs it is in, say of the data's region."""
-        return read_tag(self.levels(), urls=self.opening.stores)
+        tag = read_tag(self.levels(), urls=self.opening.stores)
+        if tag is None or FORMATS[self.kind].by_url(self.opening):
+            return tag
+        replicas = tuple(
+            replace(each, reopen=partial(FORMATS[self.kind].open, self._opening(each)))
+            for each in tag.replicas
+        )
+        return replace(tag, replicas=replicas)
 
     def open(self, region: str | Region | None = None) -> xr.Dataset:
         """Open the data lazily, and remember where they are.
@@ -92,19 +100,17 @@ class OpenEntry:
                 alone = replace(tag, region=where, replicas=())
                 if replica is None:
                     return self.opening, alone
-                evidence = f"{tag.evidence}, a replica"
-                opening = replace(
-                    self.opening,
-                    urls=(replica.url,),
-                    storage_options=replica.storage_options,
-                )
-                return opening, replace(alone, evidence=evidence)
+                alone = replace(alone, evidence=f"{tag.evidence}, a replica")
+                return self._opening(replica), alone
         there = ", ".join(str(where) for where, _ in copies) or "none that is known"
         raise RegionError(
             f"The data of {self.levels()[-1].where} are not in region {str(region)!r}. Their "
             f"regions: {there}. Add a replica to the entry, or leave region= out.",
             region=str(region),
         )
+
+    def _opening(self, replica: Replica) -> Opening:
+        return replace(self.opening, urls=(replica.url,), storage_options=replica.storage_options)
 
     def _remember(self, stores: Sequence[Store], tag: Tag) -> None:
         for store in stores:

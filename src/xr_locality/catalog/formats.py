@@ -55,6 +55,8 @@ class Format:
     open: Callable[[Opening], xr.Dataset]
     #: Lists the stores that the tag of an entry is about, once it is open.
     tagged: Callable[[Opening, xr.Dataset], Iterable[Store]]
+    #: Whether a URL below the store's leads to each of its arrays, as zarr lays them out.
+    by_url: Callable[[Opening], bool] = lambda opening: False
 
 
 def _tag_urls(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
@@ -69,6 +71,10 @@ def _tag_found(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
     # Every set of references is the same place to fsspec: a tag of it would be one of all.
     known = [each for each in groups if each.protocol != "reference"]
     return known or opening.stores
+
+
+def _is_zarr(opening: Opening) -> bool:
+    return opening.options.get("engine", "zarr") == "zarr"
 
 
 def _open_xarray(opening: Opening) -> xr.Dataset:
@@ -145,7 +151,8 @@ def _open_icechunk(opening: Opening) -> xr.Dataset:
         _icechunk_storage(icechunk, opening), authorize_virtual_chunk_access=credentials
     )
     session = repository.readonly_session(**(version or {"branch": "main"}))
-    return xr.open_dataset(session.store, engine="zarr", **options)
+    store: Any = session.store
+    return xr.open_dataset(store, engine="zarr", **options)
 
 
 #: What fsspec's filesystems and Icechunk's storages call the same things.
@@ -216,7 +223,7 @@ _ICECHUNK_STORAGES: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
 #: By name.
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     {
-        "xarray": Format(open=_open_xarray, tagged=_tag_urls),
+        "xarray": Format(open=_open_xarray, tagged=_tag_urls, by_url=_is_zarr),
         "netcdf": Format(open=_open_files, tagged=_tag_urls),
         "kerchunk": Format(open=_open_kerchunk, tagged=_tag_found),
         "icechunk": Format(open=_open_icechunk, tagged=_tag_urls),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask.core import flatten
@@ -17,6 +17,7 @@ from xr_locality.regions.model import LOCAL, Region
 
 if TYPE_CHECKING:
     from xr_locality.plan.model import Baseline, Moved, Plan, Transfer, Why
+    from xr_locality.plan.replicas import ReplicaRead
 
 __all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "summarise"]
 
@@ -46,6 +47,8 @@ class SourceSummary:
         Stored bytes read, estimated; None where the store could not be asked.
     guessed : bool
         Whether these bytes are only a guess.
+    replica : str or None
+        URL and region of the copy that is read instead; None where it is itself read.
     """
 
     url: str
@@ -54,6 +57,7 @@ class SourceSummary:
     variables: tuple[str, ...]
     nbytes_read: int | None
     guessed: bool
+    replica: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +252,7 @@ def _region_to_dict(region: RegionSummary) -> dict[str, Any]:
                 "variables": list(source.variables),
                 "nbytes_read": source.nbytes_read,
                 "guessed": source.guessed,
+                "replica": source.replica,
             }
             for source in region.sources
         ],
@@ -321,19 +326,31 @@ def _regions(
     afar = {
         (each.key, each.source): each.target for each in plan.transfers if each.why == "remote-read"
     }
+    copies: dict[int, list[ReplicaRead]] = {}
+    for each in plan.replicas:
+        copies.setdefault(id(each.source), []).append(each)
     by_reader: dict[Region, list[SourceSummary]] = {}
     for source, nbytes in zip(plan.sources, read, strict=True):
         lies = source.region or LOCAL
-        by_reader.setdefault(alone or afar.get((source.url, lies), lies), []).append(
-            SourceSummary(
-                url=source.url,
-                region=source.region,
-                evidence=source.evidence,
-                variables=tuple(map(str, source.variables)),
-                nbytes_read=nbytes,
-                guessed=source.url in guesses,
-            )
+        shown = SourceSummary(
+            url=source.url,
+            region=source.region,
+            evidence=source.evidence,
+            variables=tuple(map(str, source.variables)),
+            nbytes_read=nbytes,
+            guessed=source.url in guesses,
         )
+        if id(source) not in copies:
+            by_reader.setdefault(alone or afar.get((source.url, lies), lies), []).append(shown)
+        for each in copies.get(id(source), ()):
+            # How much of it each of several regions reads is not told.
+            by_reader.setdefault(each.target, []).append(
+                replace(
+                    shown,
+                    nbytes_read=nbytes if len(copies[id(source)]) == 1 else None,
+                    replica=each.replica and f"{each.url} in {each.region}",
+                )
+            )
     for partition in plan.partitions:
         yield RegionSummary(
             region=partition.region,

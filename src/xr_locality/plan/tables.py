@@ -122,9 +122,10 @@ def _regions(regions: Sequence[RegionSummary]) -> Table:
 
 def _source(source: SourceSummary) -> Note:
     needed = words.listed(source.variables, most=_MOST_VARIABLES)
+    copy = source.replica and f"; reads the replica {source.replica}"
     return Note(
         text=f"{source.url}{needed and f' ({needed})'}",
-        detail=f"{words.place(source.region)}: {source.evidence}",
+        detail=f"{words.place(source.region)}: {source.evidence}{copy or ''}",
     )
 
 

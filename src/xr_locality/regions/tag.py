@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -32,6 +32,8 @@ class Replica:
     url: str = field(default="", repr=False, compare=False)
     #: What its filesystem is opened with.
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    #: Opens it as the original was opened; None where zarr opens its URL.
+    reopen: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.store, self.region, self.original)
