@@ -103,6 +103,13 @@ class Reads:
             )
         return self._nbytes[id(source)]
 
+    def by_region(self) -> dict[Region | None, int]:
+        """Sum the stored bytes read by the region that they lie in."""
+        total: dict[Region | None, int] = {}
+        for source in self.survey.sources:
+            total[source.region] = total.get(source.region, 0) + self.nbytes(source)
+        return total
+
     def by_regions(self) -> dict[tuple[Region, ...], int]:
         """Sum the stored bytes read by the regions that they, and their replicas, lie in."""
         total: dict[tuple[Region, ...], int] = {}
