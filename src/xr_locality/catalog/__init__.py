@@ -1,1 +1,5 @@
-"""Catalogs: Intake's driver, and the region tags of entries."""
+"""Catalogs: Intake's drivers and readers, region tags, and rules from any catalog."""
+
+from xr_locality.catalog.learn import Learned, learn
+
+__all__ = ["Learned", "learn"]
