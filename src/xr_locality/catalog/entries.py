@@ -39,6 +39,8 @@ class Entry:
         Copies that its own format lists.
     problem : str or None
         Why it says nothing of data.
+    at : tuple of str or None
+        The keys that lead to it in the document that it stands in.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Entry:
     stores: tuple[Store, ...] = ()
     replicas: tuple[Replica, ...] = ()
     problem: str | None = None
+    at: tuple[str, ...] | None = None
 
     def tag(self) -> Tag | None:
         """Read what is said of the region.

@@ -12,7 +12,7 @@ from xr_locality.catalog.intake import DIRECTORY
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions.store import Store, without_secrets
 
-__all__ = ["MOST_NBYTES", "open_document"]
+__all__ = ["MOST_NBYTES", "open_document", "parse_document"]
 
 #: Pangeo's largest has 60 kB.
 MOST_NBYTES: Final = 32 * 2**20
@@ -57,6 +57,14 @@ def open_document(url: str, options: Mapping[str, Any], *, local_only: bool) -> 
         ) from None
     if len(text) > MOST_NBYTES:
         raise ConfigurationError(f"The catalog {shown!r} has more than {MOST_NBYTES} bytes.")
+    parent = posixpath.dirname(opened.fs._strip_protocol(url))
+    directory = parent if local else opened.fs.unstrip_protocol(parent)
+    document = parse_document(text, shown)
+    return {"name": posixpath.basename(shown), **document, DIRECTORY: directory}
+
+
+def parse_document(text: str | bytes, shown: str) -> dict[str, Any]:
+    """Parse the text of a catalog's file; see :func:`open_document`."""
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as err:
@@ -65,6 +73,4 @@ def open_document(url: str, options: Mapping[str, Any], *, local_only: bool) -> 
         raise ConfigurationError(f"The catalog {shown!r} is no YAML{line}.") from None
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"{shown!r} is no catalog: it holds no mapping.")
-    parent = posixpath.dirname(opened.fs._strip_protocol(url))
-    directory = parent if local else opened.fs.unstrip_protocol(parent)
-    return {"name": posixpath.basename(shown), **document, DIRECTORY: directory}
+    return dict(document)

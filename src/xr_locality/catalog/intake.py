@@ -65,7 +65,12 @@ class FirstReader:
                 continue
             if any(str(each).endswith(_DATASTORES) for each in drivers):
                 problem = "a datastore of intake-esm: open it, and learn from it by itself"
-                yield Entry(name=reached.name(str(name)), levels=own, problem=problem)
+                yield Entry(
+                    name=reached.name(str(name)),
+                    levels=own,
+                    problem=problem,
+                    at=("sources", str(name)),
+                )
                 continue
             yield _entry(
                 reached.name(str(name)),
@@ -74,6 +79,7 @@ class FirstReader:
                 parameters=_parameters(source.get("parameters")),
                 template=_TEMPLATE,
                 directory=directory,
+                at=("sources", str(name)),
             )
 
     def _nested(
@@ -153,6 +159,7 @@ class SecondReader:
                 parameters={},
                 template=_FIELD,
                 directory=directory,
+                at=("data", str(reference)),
             )
 
 
@@ -164,24 +171,25 @@ def _entry(
     parameters: Mapping[str, list[str]],
     template: re.Pattern[str],
     directory: str,
+    at: tuple[str, ...],
 ) -> Entry:
     """Make the entry of what a driver would be given."""
     given = next((args[key] for key in _URLS if args.get(key)), None)
     urls = [given] if isinstance(given, str) else given
     if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
-        return Entry(name=name, levels=levels, problem="it names no URL")
+        return Entry(name=name, levels=levels, problem="it names no URL", at=at)
     values = {"CATALOG_DIR": [directory], **parameters}
     stores: dict[Store, None] = {}
     try:
         for url in itertools.chain.from_iterable(_fill(url, values, template) for url in urls):
             stores[Store.from_url(url, mapping(args.get("storage_options")))] = None
     except LocalityError as err:
-        return Entry(name=name, levels=levels, problem=shown(err))
+        return Entry(name=name, levels=levels, problem=shown(err), at=at)
     known = [store for store in stores if _is_a_place(store)]
     if not known:
         problem = "what it names depends on a parameter, or on references"
-        return Entry(name=name, levels=levels, problem=problem)
-    return Entry(name=name, levels=levels, stores=tuple(known))
+        return Entry(name=name, levels=levels, problem=problem, at=at)
+    return Entry(name=name, levels=levels, stores=tuple(known), at=at)
 
 
 def _is_a_place(store: Store) -> bool:

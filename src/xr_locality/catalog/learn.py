@@ -146,7 +146,8 @@ def entries_of(catalog: Any, *, local_only: bool = False) -> Iterator[Entry]:
 
     reached = Reached(open=open_nested)
     if isinstance(catalog, str | Path):
-        reached.enter(str(catalog))
+        # As catalogs inside it would name it.
+        reached.enter(str(Path(catalog).absolute()) if "://" not in str(catalog) else str(catalog))
         catalog = open_nested(str(catalog), {})
     for reader in READERS:
         entries = reader.read(catalog, (), reached)
