@@ -156,17 +156,15 @@ def _run_endpoints(given: argparse.Namespace) -> int:
     found = []
     for region, facts in session.inspect().items():
         failed = str(facts) if isinstance(facts, LocalityError) else None
-        answered = facts is not None and not isinstance(facts, LocalityError)
+        answer = None if isinstance(facts, LocalityError) else facts
         found.append(
             {
                 "region": str(region),
                 "endpoint": session.describe(region),
-                "reachable": answered,
+                "reachable": answer is not None,
                 "problem": failed,
-                "versions": dict(facts.versions) if answered else {},
-                "clusters": None
-                if not answered or facts.clusters is None
-                else list(facts.clusters),
+                "versions": {} if answer is None else dict(answer.versions),
+                "clusters": answer and answer.clusters,
             }
         )
     if given.json:

@@ -204,7 +204,7 @@ def _facts(found: Lookup) -> dict[str, Any]:
 
 def _insert(text: str, at: tuple[str, ...], facts: Mapping[str, Any]) -> str:
     """Write a tag into the mapping that a path of keys leads to."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for key in at:
         node = _value(node, key)
     if not isinstance(node, yaml.MappingNode):
@@ -224,10 +224,10 @@ def _insert(text: str, at: tuple[str, ...], facts: Mapping[str, Any]) -> str:
         node = inner
         missing.pop(0)
     addition = facts if not missing else {missing[0]: _nested(missing[1:], facts)}
-    for name, value in addition.items():
+    for name, addend in addition.items():
         if _value(node, name) is not None:
             continue
-        text = _add(text, node, name, value)
+        text = _add(text, node, name, addend)
         if len(addition) > 1:
             # The places of what follows have changed.
             rest = {key: other for key, other in facts.items() if key != name}
@@ -284,10 +284,10 @@ def _is_empty(node: yaml.Node) -> bool:
 
 
 def _nested(names: list[str], facts: Mapping[str, Any]) -> dict[str, Any]:
-    value: dict[str, Any] = dict(facts)
+    nested: dict[str, Any] = dict(facts)
     for name in reversed(names):
-        value = {name: value}
-    return value
+        nested = {name: nested}
+    return nested
 
 
 def _flow(value: Any) -> str:

@@ -74,7 +74,7 @@ def _tag_found(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
 
 
 def _is_zarr(opening: Opening) -> bool:
-    return opening.options.get("engine", "zarr") == "zarr"
+    return bool(opening.options.get("engine", "zarr") == "zarr")
 
 
 def _open_xarray(opening: Opening) -> xr.Dataset:

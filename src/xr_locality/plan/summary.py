@@ -348,7 +348,7 @@ def _regions(
                 replace(
                     shown,
                     nbytes_read=nbytes if len(copies[id(source)]) == 1 else None,
-                    replica=each.replica and f"{each.url} in {each.region}",
+                    replica=None if each.replica is None else f"{each.url} in {each.region}",
                 )
             )
     for partition in plan.partitions:
