@@ -189,7 +189,7 @@ def read_replicas(plan: Plan) -> Plan:
         copies = chosen[partitions[0].region]
         parts = tuple(replace(part, graph=retarget(part.graph, copies)) for part in bundle.parts)
         bundle = replace(bundle, parts=parts)
-    return replace(plan, partitions=partitions, bundle=bundle, replicas=())
+    return replace(plan, partitions=partitions, bundle=bundle)
 
 
 def _copies(reads: Iterable[ReplicaRead]) -> Iterator[tuple[Region, Copies]]:

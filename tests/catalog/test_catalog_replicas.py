@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from clusters import two_clusters
 
 import xr_locality as xl
 from xr_locality.errors import (
@@ -364,3 +365,19 @@ def test_several_problems_are_told_together(
         xl.plan(total, endpoints={str(WEST): None})
     with pytest.raises(LocalityErrorGroup, match="aws:us-west-2"):
         xl.plan(total, endpoints={str(IRELAND): None})
+
+
+def test_sessions_read_replicas(
+    pair: tuple[xr.Dataset, xr.Dataset], servers: Mapping[Region, ObjectServer]
+) -> None:
+    """On real clusters the chosen copy is read, in one region and in a plan for two."""
+    era5, lens = pair
+    wanted = (era5.t - lens.t).mean()
+    expected = wanted.compute()
+    with two_clusters(processes=False) as endpoints, xl.Session(endpoints, progress=False) as one:
+        chunks_read(servers)
+        (got,) = one.compute(wanted)
+        assert chunks_read(servers) == {WEST: set(), IOWA: {"era5.zarr", "lens.zarr"}}
+        (report,) = one.reports
+        assert "reads the replica" in " ".join(report.plan.explain().split())
+    xr.testing.assert_allclose(got, expected)
