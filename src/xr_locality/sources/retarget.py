@@ -95,12 +95,22 @@ def retarget(graph: HighLevelGraph, copies: Copies) -> HighLevelGraph:
     Raises
     ------
     SourceError
-        If a copy cannot be opened or does not agree with its original.
+        If a copy cannot be opened or does not agree with its original, or something reads
+        the original in a way that is not known here.
     """
     layers = {
         name: _swap(layer, copies.of) if name in copies.layers else layer
         for name, layer in graph.layers.items()
     }
+    for name in sorted(copies.layers & layers.keys()):
+        for found in find_sources(view.embedded(layers[name])):
+            if (replica := copies.replicas.get(found.group)) is not None:
+                raise SourceError(
+                    f"{str(found.group)!r} is read by {found.detail or 'something'} in a way that "
+                    f"cannot be pointed to its replica {str(replica.store)!r}. Open the replica "
+                    f"with to_dask(region={str(replica.region)!r}), or take it out of the catalog.",
+                    url=found.group.url,
+                )
     return HighLevelGraph(layers, graph.dependencies)
 
 
