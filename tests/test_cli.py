@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
 import dask
 import pytest
+from distributed import LocalCluster
 
 from xr_locality.cli import COMMANDS, Command, main
 from xr_locality.errors import EndpointError, LocalityErrorGroup
+from xr_locality.session import Session
+from xr_locality.testing import Testbed
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -81,6 +86,11 @@ class TestParsing:
             ["where", ""],
             ["where", "s3://b", "--probe", "sometimes"],
             ["where", "s3://b", "--endpoint-url", "https://[bad"],
+            ["catalog"],
+            ["catalog", "fly"],
+            ["catalog", "tag"],
+            ["catalog", "check", "c.yaml", "--probe", "sometimes"],
+            ["endpoints", "more"],
         ],
         ids=" ".join,
     )
@@ -210,3 +220,151 @@ class TestWhere:
         with dask.config.set({"locality.rules": {"s3://b": "moon"}}):
             assert main(["where", "s3://b"]) == 1
         assert "'s3://b'" in capsys.readouterr().err
+
+
+CATALOG = """\
+metadata:
+  locality: {region: gcp:us-central1}
+sources:
+  here:  # ours
+    driver: zarr
+    args: {urlpath: gs://pangeo-era5/era5.zarr}
+  there:
+    driver: zarr
+    args: {urlpath: s3://noaa-goes16/a.zarr}
+    metadata: {locality: {region: aws:us-east-1, requester_pays: true}}
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    """Write a catalog of two regions."""
+    path = tmp_path / "catalog.yaml"
+    path.write_text(CATALOG)
+    return path
+
+
+class TestCatalogCheck:
+    def test_no_endpoints(self, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Entries whose regions have no endpoint end with 1, and each is shown."""
+        assert main(["catalog", "check", str(catalog)]) == 1
+        assert capsys.readouterr().out.splitlines() == [
+            "here  gs://pangeo-era5/era5.zarr",
+            "  gcp:us-central1: catalog 'catalog.yaml'",
+            "  no endpoint there",
+            "  the reader pays for requests and egress",
+            "there  s3://noaa-goes16/a.zarr",
+            "  aws:us-east-1: catalog 'catalog.yaml', entry 'there'",
+            "  no endpoint there",
+            "  the reader pays for requests and egress",
+            "0 of 2 entries are ready",
+        ]
+
+    def test_with_endpoints(self, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Where every region has an endpoint the end is 0; `--json` tells all of it."""
+        endpoints = {"gcp:us-central1": "tcp://127.0.0.1:1", "aws:us-east-1": "tcp://127.0.0.1:2"}
+        with dask.config.set({"locality.endpoints": endpoints}):
+            assert main(["catalog", "check", str(catalog), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [(each["name"], each["region"], each["endpoint"]) for each in found] == [
+            ("here", "gcp:us-central1", True),
+            ("there", "aws:us-east-1", True),
+        ]
+        assert all(each["ok"] and each["requester_pays"] for each in found)
+
+    def test_contradiction(self, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A tag that the table of public buckets contradicts is shown with it."""
+        catalog.write_text(CATALOG.replace("aws:us-east-1", "aws:us-west-2"))
+        main(["catalog", "check", str(catalog)])
+        assert "  but aws:us-east-1: the table of public buckets" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("text", ["", "sources: 5", "a: ["])
+    def test_no_catalog(self, text: str, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is no catalog is an error in one line."""
+        catalog.write_text(text)
+        assert main(["catalog", "check", str(catalog)]) == 1
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+    def test_missing_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A file that is not there is an error that names it."""
+        assert main(["catalog", "check", str(tmp_path / "gone.yaml")]) == 1
+        assert "gone.yaml" in capsys.readouterr().err
+
+
+class TestCatalogTag:
+    def test_tags(self, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Known regions are written, the rest of the file stays, and the end is 0."""
+        untagged = CATALOG.partition("sources:")[2].partition("    metadata")[0]
+        catalog.write_text(f"sources:{untagged}")
+        assert main(["catalog", "tag", str(catalog), "--dry-run"]) == 0
+        assert catalog.read_text() == f"sources:{untagged}"
+        assert main(["catalog", "tag", str(catalog), "--json"]) == 0
+        done = json.loads(capsys.readouterr().out.partition("not changed\n")[2])
+        assert done["added"]["here"]["region"] == "gcp:us-central1"
+        assert catalog.read_text().splitlines()[4:6] == [
+            "    metadata: {locality: {region: gcp:us-central1, requester_pays: true}}",
+            "  there:",
+        ]
+        assert "# ours" in catalog.read_text()
+
+    def test_unknown(self, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """If nobody knows one of the regions, the end is 1."""
+        catalog.write_text("sources: {a: {args: {urlpath: s3://unheard-of/a}}}")
+        assert main(["catalog", "tag", str(catalog)]) == 1
+        assert "a: unknown (nobody knows)" in capsys.readouterr().out
+
+    def test_credentials_are_not_echoed(
+        self, catalog: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Neither command shows what is secret in a catalog's URLs."""
+        catalog.write_text(
+            "sources:\n  a: {args: {urlpath: 's3://key:hush@bucket/a'}}\n"
+            "  b: {args: {urlpath: 'https://me:hu/sh@host.org/b?sig=hush'}}\n"
+            "  c: {driver: yaml_file_cat, args: {path: 'https://me:hush@host.org/c.yaml'}}\n"
+        )
+        for command in ("tag", "check"):
+            for form in ([], ["--json"]):
+                main(["catalog", command, str(catalog), *form])
+        shown = capsys.readouterr()
+        assert "bucket" in shown.out
+        assert "hu" not in shown.out + shown.err
+
+
+class TestEndpoints:
+    def test_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Without endpoints there is nothing to reach, and the end is 1."""
+        assert main(["endpoints"]) == 1
+        assert capsys.readouterr().out == "no endpoint is configured\n"
+
+    def test_reachable_and_not(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Each endpoint is asked; one that does not answer is told, and the end is 1."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            nobody = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with LocalCluster(
+            n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
+        ) as cluster:
+            endpoints = {"aws:us-west-2": cluster.scheduler_address}
+            with dask.config.set({"locality.endpoints": endpoints}):
+                assert main(["endpoints"]) == 0
+            shown = capsys.readouterr().out
+            assert f"distributed {metadata.version('distributed')}" in shown
+            endpoints["gcp:us-central1"] = nobody
+            with dask.config.set({"locality.endpoints": endpoints}):
+                assert main(["endpoints", "--json"]) == 1
+        west, iowa = json.loads(capsys.readouterr().out)
+        assert (west["reachable"], west["problem"], west["clusters"]) == (True, None, None)
+        assert west["versions"]["dask"] == metadata.version("dask")
+        assert iowa["reachable"] is False
+        assert nobody in iowa["problem"]
+
+    @pytest.mark.gateway
+    def test_gateways(self, testbed: Testbed, capsys: pytest.CaptureFixture[str]) -> None:
+        """Of a gateway the server's version and the running clusters are told."""
+        endpoints = testbed.endpoints(minimum=0, maximum=1)
+        with Session(endpoints):
+            assert main(["endpoints", "--json"]) == 0
+        for each in json.loads(capsys.readouterr().out):
+            assert each["reachable"]
+            assert each["clusters"] == []
+            server = metadata.version("dask-gateway-server")
+            assert each["versions"] == {"dask-gateway-server": server}

@@ -183,6 +183,11 @@ class TestShipped:
         for name in xr_locality.__all__:
             assert getattr(xr_locality, name) is not None
 
+    def test_catalog_is_an_attribute(self) -> None:
+        """`xr_locality.catalog` is there without being imported by its name."""
+        code = "import json, xr_locality as xl; print(json.dumps(callable(xl.catalog.learn)))"
+        assert in_new_process(code) is True
+
     def test_plan_is_the_function(self) -> None:
         """`xr_locality.plan` is the function, though a package bears that name."""
         code = (
@@ -197,12 +202,19 @@ class TestShipped:
 
     @pytest.mark.parametrize(
         ("group", "name"),
-        [("console_scripts", "xr-locality"), ("intake.drivers", "xarray_locality")],
+        [
+            ("console_scripts", "xr-locality"),
+            ("intake.drivers", "xarray_locality"),
+            ("intake.drivers", "xarray_locality_icechunk"),
+            ("intake.drivers", "xarray_locality_kerchunk"),
+            ("intake.drivers", "xarray_locality_netcdf"),
+            ("intake.imports", "xr_locality"),
+        ],
     )
     def test_entry_points(self, group: str, name: str) -> None:
-        """The command line and the Intake driver are found under their names."""
+        """The command line, Intake's drivers and its readers are found under their names."""
         (found,) = metadata.entry_points(group=group, name=name)
-        assert callable(found.load())
+        assert found.load() is not None
 
     def test_extras_that_are_named_exist(self) -> None:
         """Whatever extra a message tells a user to install is there to be installed."""

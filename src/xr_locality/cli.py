@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final, NoReturn, get_args
+from typing import Any, Final, NoReturn, get_args
 
 from xr_locality.config import Objective, Probing
 from xr_locality.errors import LocalityError, LocalityErrorGroup
@@ -105,6 +105,88 @@ def _run_where(given: argparse.Namespace) -> int:
     return 0 if all(each.region is not None for each in found) else 1
 
 
+def _add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--probe",
+        choices=get_args(Probing),
+        help="ask clouds where nobody knows, always, or never (default: as configured)",
+    )
+
+
+def _add_tag_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="an Intake catalog on this machine")
+    parser.add_argument("--dry-run", action="store_true", help="leave the file as it is")
+    _add_policy_arguments(parser)
+
+
+def _run_tag(given: argparse.Namespace) -> int:
+    from xr_locality.catalog import tag_file
+
+    done = tag_file(given.file, dry_run=given.dry_run, probe=given.probe)
+    print(json.dumps(done.to_dict(), indent=2) if given.json else done.to_text())
+    return 1 if done.unknown or done.problems else 0
+
+
+def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a catalog of Intake's or STAC's")
+    _add_policy_arguments(parser)
+
+
+def _run_check(given: argparse.Namespace) -> int:
+    from xr_locality.catalog import check
+
+    checked = check(given.file, probe=given.probe)
+    if given.json:
+        print(json.dumps([each.to_dict() for each in checked], indent=2))
+    else:
+        print("\n".join(each.to_text() for each in checked))
+        print(f"{sum(each.ok for each in checked)} of {len(checked)} entries are ready")
+    return 0 if all(each.ok for each in checked) else 1
+
+
+def _add_endpoints_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run_endpoints(given: argparse.Namespace) -> int:
+    from xr_locality.session import current_session
+
+    session = current_session()
+    found = []
+    for region, facts in session.inspect().items():
+        failed = str(facts) if isinstance(facts, LocalityError) else None
+        answer = None if isinstance(facts, LocalityError) else facts
+        found.append(
+            {
+                "region": str(region),
+                "endpoint": session.describe(region),
+                "reachable": answer is not None,
+                "problem": failed,
+                "versions": {} if answer is None else dict(answer.versions),
+                "clusters": answer and answer.clusters,
+            }
+        )
+    if given.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(map(_endpoint_text, found)) or "no endpoint is configured")
+    return 0 if found and all(each["reachable"] for each in found) else 1
+
+
+def _endpoint_text(found: Mapping[str, Any]) -> str:
+    lines = [f"{found['region']}  {found['endpoint']}"]
+    if found["problem"] is not None:
+        return "\n".join([*lines, f"  not usable: {found['problem']}"])
+    if not found["reachable"]:
+        return "\n".join([*lines, "  only named: nothing to reach"])
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    lines.append(f"  reachable{versions and f': {versions}'}")
+    if found["clusters"] is not None:
+        lines.append(f"  clusters: {', '.join(found['clusters']) or 'none'}")
+    return "\n".join(lines)
+
+
 def _url(text: str) -> str:
     from xr_locality.regions.store import Store
 
@@ -188,6 +270,21 @@ COMMANDS: Final[Mapping[str, Command]] = {
         add_arguments=_add_demo_arguments,
         run=_run_demo,
     ),
+    "catalog tag": Command(
+        summary="write the regions of its entries into a catalog, as far as they are known",
+        add_arguments=_add_tag_arguments,
+        run=_run_tag,
+    ),
+    "catalog check": Command(
+        summary="say of each entry whether its region is known and has an endpoint, and who pays",
+        add_arguments=_add_check_arguments,
+        run=_run_check,
+    ),
+    "endpoints": Command(
+        summary="say which endpoints are configured and answer, and which clusters run there",
+        add_arguments=_add_endpoints_arguments,
+        run=_run_endpoints,
+    ),
     "where": Command(
         summary="say in which region data lie, and how that is known",
         add_arguments=_add_where_arguments,
@@ -218,7 +315,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         The exit code: 0, 1 after an error of the library's, 130 after Ctrl-C, or what
-        the command says: ``where`` ends with 1 if nobody knows one of the regions.
+        the command says: 1 if a region is not known, an entry has a problem or no
+        endpoint, an endpoint does not answer.
 
     Raises
     ------
@@ -228,7 +326,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     try:
-        return COMMANDS[given.command].run(given) or 0
+        name = f"{given.command} {getattr(given, 'subcommand', '')}".rstrip()
+        return COMMANDS[name].run(given) or 0
     except LocalityError as error:
         print(f"{_PROGRAM}: error: {_describe(error)}", file=sys.stderr)
         return 1
@@ -260,8 +359,20 @@ def _parser() -> argparse.ArgumentParser:
     version = f"%(prog)s {metadata.version('xr-locality')}"
     parser.add_argument("--version", action="version", version=version)
     subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
+    groups: dict[str, Any] = {}
     for name, command in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        among = subparsers
+        if second:
+            if first not in groups:
+                inside = [each for each in COMMANDS if each.startswith(f"{first} ")]
+                listed = "; ".join(f"{each} {COMMANDS[each].summary}" for each in inside)
+                group = subparsers.add_parser(first, help=listed)
+                groups[first] = group.add_subparsers(
+                    dest="subcommand", metavar="subcommand", required=True
+                )
+            among = groups[first]
         command.add_arguments(
-            subparsers.add_parser(name, help=command.summary, description=command.summary)
+            among.add_parser(second or first, help=command.summary, description=command.summary)
         )
     return parser

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
+    from xr_locality.endpoints.base import EndpointFacts
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.progress import Callback
@@ -248,6 +249,25 @@ class Session:
             pool, loop = self._open_pool()
         loop.run(pool.preflight(self.regions))
 
+    def inspect(self) -> Mapping[Region, EndpointFacts | LocalityError | None]:
+        """Ask who answers at every endpoint; start nothing.
+
+        Returns
+        -------
+        Mapping of Region to EndpointFacts, error, or None
+            What was answered, or why an endpoint cannot be used; None where it is only
+            named.
+        """
+        with self._lock:
+            pool, loop = self._open_pool()
+        found = loop.run(pool.inspect())
+        return {region: found[region] for region in self.regions}
+
+    def describe(self, region: Region) -> str:
+        """Name a region's endpoint in a few words, without secrets."""
+        endpoint = self._endpoints[region]
+        return "only named" if endpoint is None else endpoint.describe()
+
     @property
     def closed(self) -> bool:
         """Whether the session has been closed; a closed one opens nothing any more."""
@@ -323,6 +343,7 @@ class Session:
                 key="transfer",
             )
         self._tell_if_local(plan)
+        plan = plan.reading_replicas()
         with self._lock:
             pool, loop = self._open_pool()
             links = self._links

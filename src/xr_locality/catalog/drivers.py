@@ -1,6 +1,6 @@
-"""The Intake 1 driver: opens zarr with xarray, and remembers where it is.
+"""Intake 1 drivers: they open data with xarray, and remember where these are.
 
-Name it before Intake's own in an entry's list of drivers. Where this package is
+Name one before Intake's own in an entry's list of drivers. Where this package is
 not installed, Intake takes the next one, with the same arguments::
 
     sources:
@@ -13,19 +13,20 @@ not installed, Intake takes the next one, with the same arguments::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import xarray as xr
 from intake.source.base import DataSource, Schema
 
-from xr_locality.catalog.tags import Level, read_tag
+from xr_locality.catalog.entry import OpenEntry
+from xr_locality.catalog.formats import Opening
+from xr_locality.catalog.tags import Level
 from xr_locality.errors import LocalityError
 from xr_locality.regions.model import Region
-from xr_locality.regions.registry import REGISTRY
-from xr_locality.regions.store import Store
+from xr_locality.regions.store import without_secrets
 from xr_locality.regions.tag import Tag
 
-__all__ = ["LocalitySource"]
+__all__ = ["IcechunkSource", "KerchunkSource", "LocalitySource", "NetCDFSource"]
 
 _DEEPEST: Final = 16
 
@@ -45,7 +46,7 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
     **kwargs : Any
         Passed to :func:`xarray.open_dataset`, or to :func:`xarray.open_mfdataset`
         for several URLs. By default ``engine="zarr"``, and ``chunks={}``: those
-        of the store.
+        of the store. Other engines than zarr's get open files.
     """
 
     name = "xarray_locality"
@@ -56,6 +57,9 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
     # Intake's own shows the arguments, secrets among them.
     _ipython_display_ = None
 
+    #: A name in :data:`xr_locality.catalog.formats.FORMATS`.
+    kind: ClassVar[str] = "xarray"
+
     def __init__(
         self,
         urlpath: str | Sequence[str],
@@ -65,10 +69,17 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
     ) -> None:
         super().__init__(storage_options=storage_options, metadata=dict(metadata or {}))
         self.urlpath = urlpath
-        self._kwargs = kwargs
         # Intake adds what it finds in the data to the other one.
         self._written = dict(metadata or {})
-        self._dataset: xr.Dataset | None = None
+        self._data = OpenEntry(
+            kind=self.kind,
+            opening=Opening(
+                urls=(urlpath,) if isinstance(urlpath, str) else tuple(map(str, urlpath)),
+                storage_options=storage_options or {},
+                options=kwargs,
+            ),
+            levels=self._levels,
+        )
 
     @property
     def region(self) -> Region | None:
@@ -83,12 +94,26 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
         return None if tag is None else tag.region
 
     @property
+    def regions(self) -> tuple[Region, ...]:
+        """Where the catalog says the data and their replicas are."""
+        tag = self.tag
+        return () if tag is None else (tag.region, *(each.region for each in tag.replicas))
+
+    @property
     def tag(self) -> Tag | None:
         """What the entry, and the catalogs it is in, say of the data's region."""
-        return read_tag(self._levels())
+        return self._data.tag
 
-    def to_dask(self) -> xr.Dataset:
+    def to_dask(self, region: str | Region | None = None) -> xr.Dataset:
         """Open the data lazily, and remember their region.
+
+        Of an entry with replicas any may be read: the plan says which, unless `region`
+        does.
+
+        Parameters
+        ----------
+        region : str or Region, optional
+            Read the replica that is there, and no other.
 
         Returns
         -------
@@ -98,32 +123,14 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
         Raises
         ------
         RegionError
-            If the entry's region is malformed. Nothing is opened.
+            If the entry's region is malformed, or nothing is in `region`. Nothing is
+            opened.
         """
-        tag = self.tag
-        if tag is not None:
-            for url in self._urls():
-                REGISTRY.add(Store.from_url(url, self.storage_options), tag, kind="catalog")
-        if self._dataset is None:
-            self._dataset = self._open()
-        return self._dataset
+        return self._data.open(region)
 
     def read(self) -> xr.Dataset:
         """Load the data into the memory of this process, wherever they are."""
         return self.to_dask().compute()
-
-    def _urls(self) -> list[str]:
-        return [self.urlpath] if isinstance(self.urlpath, str) else list(self.urlpath)
-
-    def _open(self) -> xr.Dataset:
-        options: dict[str, Any] = {"engine": "zarr", "chunks": {}, **self._kwargs}
-        if self.storage_options:
-            backend = {**options.get("backend_kwargs", {}), "storage_options": self.storage_options}
-            options["backend_kwargs"] = backend
-        if isinstance(self.urlpath, str) and "*" not in self.urlpath:
-            return xr.open_dataset(self.urlpath, **options)
-        paths = self.urlpath if isinstance(self.urlpath, str) else list(self.urlpath)
-        return xr.open_mfdataset(paths, **options)
 
     def _get_schema(self) -> Schema:
         dataset = self.to_dask()
@@ -135,9 +142,7 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
         return Schema(dtype=None, shape=None, npartitions=None, extra_metadata=found)
 
     def _close(self) -> None:
-        if self._dataset is not None:
-            self._dataset.close()
-            self._dataset = None
+        self._data.close()
 
     def _levels(self) -> list[Level]:
         """List the metadata that the entry inherits, the outermost catalog's first."""
@@ -150,12 +155,13 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
             Level(metadata=catalog.metadata or {}, where=f"catalog {_name(catalog)!r}")
             for catalog in reversed(catalogs)
         ]
-        where = f"entry {self.name!r}" if catalogs else f"the source of {self._urls()[0]!r}"
+        shown = self._data.opening.stores[0]
+        where = f"entry {self.name!r}" if catalogs else f"the source of {str(shown)!r}"
         inside = f"{levels[-1].where}, " if levels else ""
         return [*levels, Level(metadata=self._written, where=f"{inside}{where}")]
 
     def __repr__(self) -> str:
-        shown = ", ".join(str(Store.from_url(url, self.storage_options)) for url in self._urls())
+        shown = ", ".join(map(str, self._data.opening.stores))
         try:
             region = str(self.region or "unknown region")
         except LocalityError:
@@ -163,5 +169,59 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
         return f"<{type(self).__name__} {self.name!r}: {shown} in {region}>"
 
 
+class NetCDFSource(LocalitySource):
+    """Files such as netCDF, opened with the engine that xarray chooses for them.
+
+    Parameters
+    ----------
+    urlpath, storage_options, metadata, **kwargs
+        As :class:`LocalitySource` takes them, and ``xarray_kwargs`` as intake-xarray's
+        ``netcdf`` does: ``driver: [xarray_locality_netcdf, netcdf]`` suits both.
+    """
+
+    name = "xarray_locality_netcdf"
+    kind = "netcdf"
+
+
+class KerchunkSource(LocalitySource):
+    """A set of kerchunk's references; its tag is about the data that they lead to.
+
+    Parameters
+    ----------
+    urlpath : str
+        The references, JSON or parquet; or ``reference://``, with ``fo`` in
+        `storage_options`, as ``driver: [xarray_locality_kerchunk, zarr]`` needs it.
+    storage_options : Mapping, optional
+        What :class:`fsspec.implementations.reference.ReferenceFileSystem` takes, such
+        as ``remote_protocol`` and ``remote_options``.
+    metadata, **kwargs
+        As :class:`LocalitySource` takes them.
+    """
+
+    name = "xarray_locality_kerchunk"
+    kind = "kerchunk"
+
+
+class IcechunkSource(LocalitySource):
+    """An Icechunk repository.
+
+    Parameters
+    ----------
+    urlpath : str
+        Where the repository is: ``s3://bucket/prefix``, ``gs://…``, ``abfss://…``, a path.
+    storage_options : Mapping, optional
+        As Icechunk's storages take them, or as fsspec does: ``anon``, ``key``,
+        ``secret``, ``token``, ``endpoint_url``, ``region``.
+    metadata : Mapping, optional
+        The entry's metadata, with its tag.
+    **kwargs
+        ``branch`` (by default ``main``), ``tag`` or ``snapshot_id``,
+        ``authorize_virtual_chunk_access``; others as :class:`LocalitySource` takes them.
+    """
+
+    name = "xarray_locality_icechunk"
+    kind = "icechunk"
+
+
 def _name(catalog: Any) -> str:
-    return str(catalog.name or getattr(catalog, "path", None) or "without a name")
+    return without_secrets(str(catalog.name or getattr(catalog, "path", None) or "without a name"))

@@ -43,7 +43,7 @@ class Level:
     where: str
 
 
-def read_tag(levels: Sequence[Level]) -> Tag | None:
+def read_tag(levels: Sequence[Level], *, urls: Sequence[Store] = ()) -> Tag | None:
     """Read the tag that an entry has, or inherits from the catalogs it is in.
 
     Parameters
@@ -51,6 +51,8 @@ def read_tag(levels: Sequence[Level]) -> Tag | None:
     levels : sequence of Level
         The outermost catalog first, the entry last. Inner levels override
         outer ones key by key.
+    urls : sequence of Store, optional
+        What the entry opens: its replicas are copies of this, if it is one store.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def read_tag(levels: Sequence[Level]) -> Tag | None:
         evidence=region.where,
         requester_pays=None if pays is None else _requester_pays(pays),
         leaves=LEAVES[0] if leaves is None else _leaves(leaves),
-        replicas=() if replicas is None else _replicas(replicas),
+        replicas=() if replicas is None else _replicas(replicas, urls),
     )
 
 
@@ -154,26 +156,42 @@ def _leaves(given: _Given) -> Leaves:
     )
 
 
-def _replicas(given: _Given) -> tuple[Replica, ...]:
+def _replicas(given: _Given, urls: Sequence[Store]) -> tuple[Replica, ...]:
     if not isinstance(given.value, list | tuple):
         raise ConfigurationError(
             f"locality.replicas must be a list, not {given.value!r}, "
             f"in the metadata of {given.where}.",
             where=given.where,
         )
-    return tuple(_replica(each, where=given.where) for each in given.value)
+    if given.value and len(urls) > 1:
+        raise ConfigurationError(
+            f"An entry of {len(urls)} URLs cannot have replicas, in the metadata of "
+            f"{given.where}: nobody could tell which is a copy of which. Make an entry of each.",
+            where=given.where,
+        )
+    original = urls[0] if urls else None
+    return tuple(_replica(each, original, where=given.where) for each in given.value)
 
 
-def _replica(given: Any, *, where: str) -> Replica:
+def _replica(given: Any, original: Store | None, *, where: str) -> Replica:
     _check_keys(given, _REPLICA_KEYS, name="locality.replicas", where=where)
     for key in ("urlpath", "region"):
         if key not in given:
             raise ConfigurationError(
                 f"A replica in the metadata of {where} has no {key!r}.", where=where
             )
+    options = given.get("storage_options") or {}
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(
+            f"The storage_options of a replica must be a mapping, in the metadata of {where}.",
+            where=where,
+        )
     return Replica(
-        store=Store.from_url(given["urlpath"], given.get("storage_options")),
+        store=Store.from_url(given["urlpath"], options),
         region=_region(given["region"], given.get("provider"), where=where),
+        original=original,
+        url=given["urlpath"],
+        storage_options=options,
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Connection, Endpoint
-from xr_locality.endpoints.scheduler import Route
+from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Connection, Endpoint, EndpointFacts
+from xr_locality.endpoints.scheduler import Route, ask_versions
 from xr_locality.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -141,6 +141,14 @@ class AddressEndpoint(Endpoint):
     ) -> None:
         """Check that a scheduler answers at the address."""
         await self.ask_scheduler(self.route(), region=region, deadline_seconds=deadline_seconds)
+
+    async def inspect(
+        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+    ) -> EndpointFacts:
+        """Ask the scheduler for its versions; see :meth:`Endpoint.inspect`."""
+        await self.preflight(region=region, deadline_seconds=deadline_seconds)
+        found = await ask_versions(self.route(), deadline_seconds=deadline_seconds)
+        return EndpointFacts(versions=found)
 
     async def open(self, *, region: Region, deadline_seconds: float) -> Connection:
         """Connect a client of our own; see :meth:`Endpoint.open`."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import enum
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 from xr_locality.endpoints.scheduler import (
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from xr_locality.regions import Region
 
-__all__ = ["Connection", "ConnectionState", "Endpoint"]
+__all__ = ["Connection", "ConnectionState", "Endpoint", "EndpointFacts"]
 
 #: Seconds for cheap questions asked before any cluster starts.
 PREFLIGHT_SECONDS: Final = 30.0
@@ -57,6 +59,22 @@ _MOVES: Final = {
     ConnectionState.CLOSING: {ConnectionState.CLOSED},
     ConnectionState.CLOSED: set(),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointFacts:
+    """Who answers at an endpoint.
+
+    Attributes
+    ----------
+    versions : Mapping of str to str
+        Of what was asked, by package; empty where it does not say.
+    clusters : tuple of str, or None
+        Names of the clusters that we have there; None where there is one, the endpoint itself.
+    """
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    clusters: tuple[str, ...] | None = None
 
 
 class Endpoint(ABC):
@@ -102,6 +120,23 @@ class Endpoint(ABC):
         ConfigurationError
             If it does not offer what its settings ask for.
         """
+
+    async def inspect(
+        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+    ) -> EndpointFacts:
+        """Ask who answers; start no cluster.
+
+        Parameters
+        ----------
+        region, deadline_seconds
+            As for :meth:`preflight`, whose errors it raises.
+
+        Returns
+        -------
+        EndpointFacts
+        """
+        await self.preflight(region=region, deadline_seconds=deadline_seconds)
+        return EndpointFacts()
 
     @abstractmethod
     async def open(self, *, region: Region, deadline_seconds: float) -> Connection:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from dask.utils import parse_timedelta
 
 from xr_locality.endpoints.auth import Auth, parse_auth
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Connection, Endpoint
+from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Connection, Endpoint, EndpointFacts
 from xr_locality.endpoints.cluster import ClusterConnection
 from xr_locality.endpoints.server import GatewayServer, is_loopback
 from xr_locality.errors import ConfigurationError
@@ -166,6 +166,17 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
                 advice="See whether it still runs, and whether this machine may reach it.",
                 reached=False,
             ) from None
+        finally:
+            await server.close()
+
+    async def inspect(
+        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+    ) -> EndpointFacts:
+        """Ask the server for its version and our clusters; see :meth:`Endpoint.inspect`."""
+        await self.preflight(region=region, deadline_seconds=deadline_seconds)
+        server = self.server(region)
+        try:
+            return EndpointFacts(versions=await server.versions(), clusters=await server.clusters())
         finally:
             await server.close()
 

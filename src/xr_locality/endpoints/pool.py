@@ -10,8 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from xr_locality.endpoints.address import normalise_address
-from xr_locality.endpoints.base import CHECK_SECONDS, PREFLIGHT_SECONDS, Connection, Endpoint
-from xr_locality.errors import EndpointError, raise_together
+from xr_locality.endpoints.base import (
+    CHECK_SECONDS,
+    PREFLIGHT_SECONDS,
+    Connection,
+    Endpoint,
+    EndpointFacts,
+)
+from xr_locality.errors import EndpointError, LocalityError, raise_together
 
 if TYPE_CHECKING:
     from xr_locality.regions import Region
@@ -132,6 +138,34 @@ class EndpointPool:
             return_exceptions=True,
         )
         _raise_problems(answers, message="Endpoints that cannot be used:")
+
+    async def inspect(
+        self, *, deadline_seconds: float = PREFLIGHT_SECONDS
+    ) -> Mapping[Region, EndpointFacts | LocalityError | None]:
+        """Ask in parallel who answers at every endpoint; start nothing.
+
+        Parameters
+        ----------
+        deadline_seconds : float, optional
+            Seconds for each of them.
+
+        Returns
+        -------
+        Mapping of Region to EndpointFacts, error, or None
+            Why an endpoint cannot be used, where it cannot; None where it is only named.
+        """
+
+        async def ask(region: Region) -> EndpointFacts | LocalityError | None:
+            endpoint = self._endpoints[region]
+            if endpoint is None:
+                return None
+            try:
+                return await endpoint.inspect(region=region, deadline_seconds=deadline_seconds)
+            except LocalityError as error:
+                return error
+
+        wanted = sorted(self._endpoints)
+        return dict(zip(wanted, await asyncio.gather(*map(ask, wanted)), strict=True))
 
     async def open(self, regions: Iterable[Region]) -> Mapping[Region, Connection]:
         """Open regions in parallel; those that are open already are shared.

@@ -18,6 +18,7 @@ __all__ = [
     "CLOSE_SECONDS",
     "CONNECT_ERRORS",
     "Route",
+    "ask_versions",
     "close_client",
     "identify",
     "make_client",
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS: Final = 30.0
 #: Seconds to take leave of somebody who may be gone.
 CLOSE_SECONDS: Final = 10.0
+
+_ASKED: Final = ("python", "dask", "distributed")
 
 #: What distributed raises where it cannot connect: OSError, with CommClosedError
 #: and TimeoutError below it; ImportError where versions are too far apart;
@@ -120,6 +123,33 @@ async def identify(route: Route, *, deadline_seconds: float) -> dict[str, Any]:
     ):
         answer: dict[str, Any] = await remote.identity(n_workers=0)
     return answer
+
+
+async def ask_versions(route: Route, *, deadline_seconds: float) -> dict[str, str]:
+    """Ask a scheduler over a fresh connection which versions it runs.
+
+    Parameters
+    ----------
+    route : Route
+        The scheduler to ask.
+    deadline_seconds : float
+        Seconds to wait for the answer.
+
+    Returns
+    -------
+    dict of str to str
+        Of Python, dask and distributed, as far as it says.
+    """
+    from distributed.core import rpc
+
+    arguments = route.connection_args()
+    async with (
+        asyncio.timeout(deadline_seconds),
+        rpc(route.address, timeout=deadline_seconds, connection_args=arguments) as remote,
+    ):
+        answer: dict[str, Any] = await remote.versions()
+    known = {**answer.get("host", {}), **answer.get("packages", {})}
+    return {name: str(known[name]) for name in _ASKED if known.get(name)}
 
 
 def refuse_to_pickle(thing: object) -> NoReturn:

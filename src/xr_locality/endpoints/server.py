@@ -213,6 +213,16 @@ class GatewayServer:
         """Fix a cluster's number of workers."""
         await self._call(f"to scale cluster {name!r}", lambda: self._gateway.scale_cluster(name, n))
 
+    async def versions(self) -> dict[str, str]:
+        """Ask for the server's version."""
+        found = await self._call("for its version", self._gateway.get_versions)
+        return {"dask-gateway-server": str(found["server"]["version"])}
+
+    async def clusters(self) -> tuple[str, ...]:
+        """List the clusters that we have there, whoever of us started them."""
+        reports = await self._call("for its clusters", self._gateway.list_clusters)
+        return tuple(sorted(report.name for report in reports))
+
     async def stop(self, name: str) -> None:
         """Stop a cluster; one that is gone already is no error."""
         for attempt in range(1, _ATTEMPTS + 1):

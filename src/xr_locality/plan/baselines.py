@@ -8,7 +8,7 @@ from functools import partial
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Baseline
 from xr_locality.plan.reads import Reads
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.model import Region
 
 __all__ = ["baselines"]
 
@@ -45,7 +45,7 @@ def baselines(
     dict of str to Baseline
         ``local`` first, then ``all in <region>`` in order of the regions.
     """
-    stored = {region or LOCAL: nbytes for region, nbytes in reads.by_region().items()}
+    stored = reads.by_regions()
     price = partial(_baseline, stored=stored, written=reads.written(), client=client, costs=costs)
     compared = {"local": price(client, results=0, uploads=0)}
     if uploads is None:
@@ -64,14 +64,18 @@ def _embedded(reads: Reads) -> int:
 def _baseline(
     region: Region,
     *,
-    stored: Mapping[Region, int],
+    stored: Mapping[tuple[Region, ...], int],
     written: Mapping[Region, int],
     results: int,
     uploads: int,
     client: Region,
     costs: CostModel,
 ) -> Baseline:
-    moved = [(source, region, nbytes) for source, nbytes in stored.items()]
+    moved = [
+        (min(sources, key=lambda source: costs.usd(source, region, nbytes)), region, nbytes)
+        for sources, nbytes in stored.items()
+        if region not in sources
+    ]
     moved += [(region, target, nbytes) for target, nbytes in written.items()]
     moved += [(region, client, results), (client, region, uploads)]
     return Baseline(

@@ -19,6 +19,7 @@ from xr_locality.plan.decide import decide
 from xr_locality.plan.hosts import host_regions
 from xr_locality.plan.model import Plan
 from xr_locality.plan.price import price
+from xr_locality.plan.replicas import host_replicas
 from xr_locality.plan.residency import residency_problems
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.regions.model import LOCAL, Region
@@ -99,6 +100,7 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
         costs=circumstances.costs,
         sources_in=_count(found),
     )
+    hosts, missing = host_replicas(found, hosts, missing, usable=circumstances.usable)
     problems += missing
     raise_together(problems, message="The graph cannot be placed:")
     decided = decide(bundle, graph, found, hosts, circumstances)

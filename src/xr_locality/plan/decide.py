@@ -20,6 +20,7 @@ from xr_locality.plan.model import Boundary, Moved, Partition
 from xr_locality.plan.place import Placed, RemoteRead, place
 from xr_locality.plan.placement_view import LayerPlacement
 from xr_locality.plan.reads import Reads, SizedTasks
+from xr_locality.plan.replicas import PricesOf, ReplicaRead, nearest
 from xr_locality.plan.results import Results
 from xr_locality.plan.split import split, whole
 from xr_locality.plan.survey import Survey
@@ -121,6 +122,12 @@ class _Decision:
     reads: Reads
     results: Results
 
+    @property
+    def prices(self) -> PricesOf:
+        """Prices a byte between places, by the objective."""
+        circumstances = self.circumstances
+        return partial(circumstances.costs.prices, circumstances.settings.objective)
+
     def regions_needed(self) -> frozenset[Region]:
         """Gather the regions of all layers that the outputs need, before culling by key."""
         located = {
@@ -153,18 +160,26 @@ class _Decision:
         together = self.together(best, remote=self._read_from(best))
         # Results leave some region at least, and stored bytes may stay where they are.
         sent = [costs(each, client, self.results.total) for each in (best, *candidates)]
-        read = [
-            costs(each.source.region or LOCAL, each.target, each.nbytes) for each in together.remote
-        ]
+        read = [costs(each.origin, each.target, each.nbytes) for each in together.remote]
         return replace(together, slack=sent[0] - min(sent) + sum(read))
 
     def _read_from(self, region: Region) -> tuple[RemoteRead, ...]:
-        return tuple(
-            RemoteRead(source=source, target=region, nbytes=nbytes)
+        reads = (
+            ReplicaRead(source=source, target=region, replica=nearest(source, region, self.prices))
             for source in self.found.sources
             if source.region is not None
-            and not (source.region.contains(region) or region.contains(source.region))
-            and (nbytes := self.reads.nbytes(source))
+        )
+        return tuple(
+            RemoteRead(
+                source=read.source,
+                origin=read.region,
+                url=read.url,
+                target=region,
+                nbytes=nbytes,
+            )
+            for read in reads
+            if not (read.region.contains(region) or region.contains(read.region))
+            and (nbytes := self.reads.nbytes(read.source))
         )
 
     def _cheapest_alone(self, region: Region) -> Region:
@@ -180,7 +195,7 @@ class _Decision:
         def total(each: Region) -> float:
             moved = {(each, client): self.results.total}
             for read in self._read_from(each):
-                pair = read.source.region or LOCAL, each
+                pair = read.origin, each
                 moved[pair] = moved.get(pair, 0) + read.nbytes
             return cost_of(moved, cost)
 
@@ -201,7 +216,7 @@ class _Decision:
             hosts=self.hosts,
             usable=circumstances.usable,
             client=circumstances.client,
-            prices=partial(circumstances.costs.prices, circumstances.settings.objective),
+            prices=self.prices,
             remote_read=circumstances.settings.remote_read == "allowed",
         )
         solution = placed.solution

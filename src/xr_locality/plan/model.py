@@ -16,6 +16,7 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.plan.makespan import makespan
 from xr_locality.plan.placement_view import PlacementView
 from xr_locality.plan.reads import Reads
+from xr_locality.plan.replicas import ReplicaRead, read_replicas
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer, Transfers, Why
 from xr_locality.plan.words import headline
@@ -170,6 +171,8 @@ class Plan:
         Stored bytes read of each source.
     other_ways : callable
         Makes the baselines.
+    replicas : tuple of ReplicaRead
+        What each region reads of sources that have replicas.
     budget : Budget or None
         What the plan had to stay within.
     session : Session or None
@@ -195,6 +198,7 @@ class Plan:
     costs: CostModel
     reads: Reads
     other_ways: Callable[[], Mapping[str, Baseline]]
+    replicas: tuple[ReplicaRead, ...] = ()
     budget: Budget | None = None
     session: Any = None
 
@@ -268,6 +272,23 @@ class Plan:
         from xr_locality.plan.what_if import compare_plans
 
         return compare_plans(self, other)
+
+    def reading_replicas(self) -> Plan:
+        """Make the plan whose graphs read the replicas that this one chose.
+
+        What is executed. Only the replicas' metadata are read.
+
+        Returns
+        -------
+        Plan
+            The same where the originals are read.
+
+        Raises
+        ------
+        SourceError
+            If a replica cannot be opened, or is no copy of the original.
+        """
+        return read_replicas(self)
 
     def explain(self) -> str:
         """Describe the plan as text: who runs what, which bytes cross, at what cost."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from xr_locality.placement.problem import Prices
 from xr_locality.placement.solve import Placement, solve
 from xr_locality.plan.reads import Reads
+from xr_locality.plan.replicas import PricesOf, ReplicaRead, nearest
 from xr_locality.plan.state import Stated, state
 from xr_locality.plan.survey import Source
 from xr_locality.regions.model import Region
@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 _Ints = NDArray[np.int64]
 
-#: Prices a byte between places.
-PricesOf: TypeAlias = Callable[[Sequence[Region]], Prices]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRead:
@@ -35,6 +32,10 @@ class RemoteRead:
     ----------
     source : Source
         What is read.
+    origin : Region
+        Where it lies, or its replica that is read.
+    url : str
+        Its URL, or its replica's.
     target : Region
         Where the tasks run.
     nbytes : int
@@ -42,6 +43,8 @@ class RemoteRead:
     """
 
     source: Source
+    origin: Region
+    url: str
     target: Region
     nbytes: int
 
@@ -111,7 +114,10 @@ def place(
         If pins contradict each other.
     """
     homes = {hosts[region] for region in hosts}
-    regions = _worth_trying(sorted({*usable, *homes}), homes, (*hosts, client), prices)
+    lying = {region for source in reads.survey.sources for region in source.regions}
+    regions = _worth_trying(
+        sorted({*usable, *homes}), homes, (*hosts, *sorted(lying), client), prices
+    )
     stated = state(
         reads,
         hosts=hosts,
@@ -121,7 +127,7 @@ def place(
         listed=False,
     )
     solution, priced = _solve(stated, prices)
-    remote = _remote_reads(stated, solution)
+    remote = _remote_reads(stated, solution, prices)
     if remote:
         logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
         stated = state(
@@ -133,7 +139,7 @@ def place(
             listed=True,
         )
         solution, priced = _solve(stated, prices)
-        remote = _remote_reads(stated, solution)
+        remote = _remote_reads(stated, solution, prices)
     where = np.full(reads.structure.n_tasks, -1, dtype=np.int64)
     where[stated.tasks] = solution.placed
     return Placed(
@@ -146,7 +152,7 @@ def place(
 
 
 def _solve(stated: Stated, prices: PricesOf) -> tuple[Placement, Prices]:
-    priced = prices(stated.problem.places)
+    priced = stated.priced(prices(stated.problem.places))
     return solve(stated.problem, priced), priced
 
 
@@ -182,7 +188,7 @@ def _worth_trying(
     return tuple(sorted(kept))
 
 
-def _remote_reads(stated: Stated, solution: Placement) -> tuple[RemoteRead, ...]:
+def _remote_reads(stated: Stated, solution: Placement, prices: PricesOf) -> tuple[RemoteRead, ...]:
     """List the sources of which stored bytes cross, by the regions that read them."""
     problem = stated.problem
     found: dict[tuple[int, Region], RemoteRead] = {}
@@ -191,13 +197,18 @@ def _remote_reads(stated: Stated, solution: Placement) -> tuple[RemoteRead, ...]
         readers = where[problem.n_places + stated.node_of[reading.tasks]]
         for place in np.unique(readers).tolist():
             region = problem.places[place]
-            if region.contains(reading.region) or reading.region.contains(region):
-                continue
             nbytes = int(problem.nbytes[values[readers == place]].sum())
             for source in reading.sources:
+                read = ReplicaRead(
+                    source=source, target=region, replica=nearest(source, region, prices)
+                )
+                if region.contains(read.region) or read.region.contains(region):
+                    continue
                 before = found.get((id(source), region))
                 found[id(source), region] = RemoteRead(
                     source=source,
+                    origin=read.region,
+                    url=read.url,
                     target=region,
                     nbytes=nbytes // len(reading.sources) + (before.nbytes if before else 0),
                 )

@@ -15,6 +15,7 @@ from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.decide import Decided, cost_of
 from xr_locality.plan.model import Boundary, Plan
 from xr_locality.plan.placement_view import PlacementView
+from xr_locality.plan.replicas import choose
 from xr_locality.plan.survey import Survey
 from xr_locality.plan.transfers import Crossings, Transfers
 from xr_locality.regions.model import LOCAL, Region
@@ -86,6 +87,11 @@ def price(
         bundle=bundle,
         costs=costs,
         reads=decided.reads,
+        replicas=choose(
+            found.sources,
+            [(partition.region, partition.graph.layers) for partition in decided.partitions],
+            partial(costs.prices, circumstances.settings.objective),
+        ),
         budget=circumstances.settings.budget,
         other_ways=partial(
             baselines,
@@ -135,10 +141,10 @@ def _remote_reads(decided: Decided) -> Iterator[Crossings]:
     """List the sources that are read from another region than they lie in."""
     for read in decided.remote:
         yield Crossings(
-            source=read.source.region or LOCAL,
+            source=read.origin,
             target=read.target,
             why="remote-read",
-            keys=(read.source.url,),
+            keys=(read.url,),
             nbytes=read.nbytes,
             sizes=partial(_same, (read.nbytes,)),
         )

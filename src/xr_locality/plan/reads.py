@@ -46,6 +46,12 @@ class Reading:
     sources: tuple[Source, ...]
     tasks: NDArray[np.intp]
 
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Where the same bytes lie: the region, and those of replicas of all the sources."""
+        regions = {source.regions for source in self.sources}
+        return regions.pop() if len(regions) == 1 else (self.region,)
+
 
 @dataclass(eq=False)
 class Reads:
@@ -106,6 +112,13 @@ class Reads:
         total: dict[Region | None, int] = {}
         for source in self.survey.sources:
             total[source.region] = total.get(source.region, 0) + self.nbytes(source)
+        return total
+
+    def by_regions(self) -> dict[tuple[Region, ...], int]:
+        """Sum the stored bytes read by the regions that they, and their replicas, lie in."""
+        total: dict[tuple[Region, ...], int] = {}
+        for source in self.survey.sources:
+            total[source.regions] = total.get(source.regions, 0) + self.nbytes(source)
         return total
 
     def of_tasks(self, reading: Reading, *, listed: bool = True) -> NDArray[np.int64]:

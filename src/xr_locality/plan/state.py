@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from dask.highlevelgraph import MaterializedLayer
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xr_locality.graph import view
 from xr_locality.graph.structure import Structure
-from xr_locality.placement.problem import PlacementProblem
+from xr_locality.placement.problem import PlacementProblem, Prices
 from xr_locality.plan.reads import Reading, Reads
 from xr_locality.regions.model import Region
 
@@ -37,6 +37,8 @@ class Stated:
         Who reads what.
     read_values : tuple of ndarray of int64
         For each reading, the value that stands for what each task reads.
+    copies : mapping of int to tuple of int
+        Places that stand for the nearest of several others: where replicas lie.
     """
 
     problem: PlacementProblem
@@ -44,6 +46,32 @@ class Stated:
     node_of: _Ints
     readings: tuple[Reading, ...]
     read_values: tuple[_Ints, ...]
+    copies: Mapping[int, tuple[int, ...]]
+
+    def priced(self, prices: Prices) -> Prices:
+        """Let what has replicas cost what it costs from the nearest of them.
+
+        Parameters
+        ----------
+        prices : Prices
+            Between the problem's places.
+
+        Returns
+        -------
+        Prices
+        """
+        if not self.copies:
+            return prices
+        objective, ties = prices.objective.copy(), prices.ties.copy()
+        for place, members in self.copies.items():
+            for target in range(len(objective)):
+                costs = [
+                    (int(prices.objective[each, target]), int(prices.ties[each, target]))
+                    for each in members
+                ]
+                objective[place, target], ties[place, target] = min(costs)
+            objective[place, place] = ties[place, place] = 0
+        return replace(prices, objective=objective, ties=ties)
 
 
 def state(
@@ -74,14 +102,18 @@ def state(
     """
     # The client is a place of its own even in a region of ours: what a worker there has
     # been sent, the client has not.
-    places = (*dict.fromkeys([*regions, *sorted(hosts)]), client)
+    lying = {region for reading in reads.readings for region in reading.regions}
+    real = (*dict.fromkeys([*regions, *sorted({*hosts, *lying})]), client)
+    several = [each.regions for each in reads.readings if len(each.regions) > 1]
+    copied = {each: len(real) + n for n, each in enumerate(dict.fromkeys(several))}
+    places = (*real, *(each[0] for each in copied))
     structure = reads.structure
     values = structure.flags("values")
     tasks = (~values).nonzero()[0]
     node_of = np.where(values, -1, np.cumsum(~values) - 1)
     uses = _Uses(n_places=len(places))
     uses.add_tasks(structure, reads.sizes.nbytes, node_of, tasks)
-    at_client = len(places) - 1
+    at_client = len(real) - 1
     uses.add_embedded(structure, reads.sizes.nbytes, node_of, at_client)
     outputs = node_of[structure.outputs]
     uses.add_results(np.unique(outputs[outputs >= 0]), at_client)
@@ -89,7 +121,7 @@ def state(
         uses.add_reads(
             reads.of_tasks(reading, listed=listed),
             node_of[reading.tasks],
-            places.index(reading.region),
+            copied.get(reading.regions, places.index(reading.region)),
         )
         for reading in reads.readings
     )
@@ -107,6 +139,9 @@ def state(
         node_of=node_of,
         readings=reads.readings,
         read_values=read_values,
+        copies={
+            place: tuple(real.index(each) for each in members) for members, place in copied.items()
+        },
     )
 
 
@@ -229,7 +264,8 @@ class _Pins:
             self._pin(numbers, place)
         for reading in self.reads.readings:
             # Where no endpoint serves the data, policy has said who reads them.
-            if not remote_read or reading.region in self.unserved:
+            unserved = self.unserved.issuperset(reading.regions)
+            if not remote_read or unserved:
                 self._pin(reading.tasks, self.at[reading.region])
         return self.pins
 

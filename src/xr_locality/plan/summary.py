@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xr_locality.config import Budget
@@ -16,6 +16,7 @@ from xr_locality.regions.model import LOCAL, Region
 
 if TYPE_CHECKING:
     from xr_locality.plan.model import Baseline, Moved, Plan
+    from xr_locality.plan.replicas import ReplicaRead
     from xr_locality.plan.survey import Source
 
 __all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "summarise"]
@@ -47,6 +48,8 @@ class SourceSummary:
         Whether the reader is billed; None where nobody says.
     leaves : str
         Whether its values may leave its region: ``always``, ``reduced`` or ``never``.
+    replica : str or None
+        URL and region of the copy that is read instead; None where it is itself read.
     """
 
     url: str
@@ -57,6 +60,7 @@ class SourceSummary:
     guessed: bool
     requester_pays: bool | None
     leaves: str
+    replica: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +230,7 @@ def _region_to_dict(region: RegionSummary) -> dict[str, Any]:
                 "guessed": source.guessed,
                 "requester_pays": source.requester_pays,
                 "leaves": source.leaves,
+                "replica": source.replica,
             }
             for source in region.sources
         ],
@@ -305,19 +310,31 @@ def _attempt(ask: Callable[[], T], what: str, failures: list[str]) -> T | None:
 def _regions(
     plan: Plan, read: Sequence[int | None], guesses: Mapping[str, str]
 ) -> Iterator[RegionSummary]:
+    copies: dict[int, list[ReplicaRead]] = {}
+    for each in plan.replicas:
+        copies.setdefault(id(each.source), []).append(each)
     by_reader: dict[Region, list[SourceSummary]] = {}
     for source, nbytes in zip(plan.sources, read, strict=True):
-        for reader, share in _readers(plan, source, nbytes):
-            by_reader.setdefault(reader, []).append(
-                SourceSummary(
-                    url=source.url,
-                    region=source.region,
-                    evidence=source.evidence,
-                    variables=tuple(map(str, source.variables)),
-                    nbytes_read=share,
-                    guessed=source.url in guesses,
-                    requester_pays=source.requester_pays,
-                    leaves=source.leaves,
+        shown = SourceSummary(
+            url=source.url,
+            region=source.region,
+            evidence=source.evidence,
+            variables=tuple(map(str, source.variables)),
+            nbytes_read=nbytes,
+            guessed=source.url in guesses,
+            requester_pays=source.requester_pays,
+            leaves=source.leaves,
+        )
+        chosen = copies.get(id(source), [])
+        for reader, share in () if chosen else _readers(plan, source, nbytes):
+            by_reader.setdefault(reader, []).append(replace(shown, nbytes_read=share))
+        for each in chosen:
+            # How much of it each of several regions reads is not told.
+            by_reader.setdefault(each.target, []).append(
+                replace(
+                    shown,
+                    nbytes_read=nbytes if len(chosen) == 1 else None,
+                    replica=None if each.replica is None else f"{each.url} in {each.region}",
                 )
             )
     for partition in plan.partitions:
@@ -342,7 +359,9 @@ def _readers(plan: Plan, source: Source, nbytes: int | None) -> Iterator[tuple[R
         if group.why == "remote-read" and (group.keys[0], group.source) == (source.url, lies)
     }
     # Only regions that read a store hold its layer.
-    holding = [each.region for each in plan.partitions if source.layers & each.graph.layers.keys()]
+    holding = [
+        each.region for each in plan.partitions if source.layers.keys() & each.graph.layers.keys()
+    ]
     beside = [region for region in holding if inside(region, lies)]
     if not afar and not beside:
         beside = holding or [lies]

@@ -13,9 +13,11 @@ from xr_locality.errors import EndpointError, RegionError
 from xr_locality.graph import view
 from xr_locality.graph.collections import Part
 from xr_locality.regions.detect import Chain
-from xr_locality.regions.model import Region
+from xr_locality.regions.detection import Detection
+from xr_locality.regions.model import LOCAL, Region
 from xr_locality.regions.registry import layer_tag
 from xr_locality.regions.store import Store
+from xr_locality.regions.tag import Replica
 from xr_locality.sources.base import Found
 from xr_locality.sources.walk import find_sources_and_clusters, find_sources_of_each
 
@@ -40,6 +42,8 @@ class Source:
         Whether the reader is billed; None where nobody says.
     leaves : str
         Whether its values may leave the region: ``always``, ``never`` or ``reduced``.
+    replicas : tuple of Replica
+        Copies of it that may be read instead.
     """
 
     url: str
@@ -48,9 +52,15 @@ class Source:
     variables: tuple[str, ...]
     requester_pays: bool | None = None
     leaves: str = "always"
+    replicas: tuple[Replica, ...] = ()
     found: tuple[Found, ...] = field(default=(), repr=False, compare=False)
     #: The graph's layers that hold it, and what of it each holds.
     layers: Mapping[str, tuple[Found, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Where it lies, and its replicas after it."""
+        return (self.region or LOCAL, *(replica.region for replica in self.replicas))
 
     @property
     def array_nbytes(self) -> int | None:
@@ -147,6 +157,7 @@ class _Surveyor:
                 "layers": {},
                 "requester_pays": detected.requester_pays if detected else None,
                 "leaves": detected.leaves if detected else "always",
+                "replicas": () if detected is None else _replicas(detected, region),
             },
         )
         entry["variables"].update(dict.fromkeys(self.variables.get(layer, ())))
@@ -181,6 +192,7 @@ class _Surveyor:
                 "layers": {layer: []},
                 "requester_pays": None,
                 "leaves": "always",
+                "replicas": (),
             },
         )
 
@@ -218,11 +230,24 @@ class _Surveyor:
                 variables=tuple(entry["variables"]),
                 requester_pays=entry["requester_pays"],
                 leaves=entry["leaves"],
+                replicas=entry["replicas"],
                 found=tuple(entry["found"].values()),
                 layers={layer: tuple(found) for layer, found in entry["layers"].items()},
             )
             for (place, _), entry in self.grouped.items()
         )
+
+
+def _replicas(detected: Detection, region: Region | None) -> tuple[Replica, ...]:
+    """List the copies that may be read instead of a store.
+
+    What may not leave its region has none elsewhere, whatever a catalog says; of what is
+    tagged by hand with another region nobody knows what it is; and copies on this machine
+    are of no use to others.
+    """
+    if detected.leaves != "always" or detected.region != region:
+        return ()
+    return tuple(replica for replica in detected.replicas if not replica.region.is_local)
 
 
 def _url(place: Store | str) -> str:

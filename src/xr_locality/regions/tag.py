@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from xr_locality.regions.model import Region
 from xr_locality.regions.store import Store
@@ -17,10 +18,25 @@ LEAVES: Final[tuple[Leaves, ...]] = get_args(Leaves)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A copy of the same data elsewhere."""
+    """A copy of the same data elsewhere.
+
+    It shows and pickles nothing of how it is opened, which may be secret.
+    """
 
     store: Store
     region: Region
+    #: What it is a copy of: what lies below that lies below `store` as well. None where
+    #: nobody said.
+    original: Store | None = None
+    #: As it was written; may hold a token.
+    url: str = field(default="", repr=False, compare=False)
+    #: What its filesystem is opened with.
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    #: Opens it as the original was opened; None where zarr opens its URL.
+    reopen: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.store, self.region, self.original)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +50,7 @@ class Tag:
     requester_pays: bool | None = None
     leaves: Leaves = "always"
     replicas: tuple[Replica, ...] = ()
+
+
+def _rebuild(store: Store, region: Region, original: Store | None) -> Replica:
+    return Replica(store=store, region=region, original=original)

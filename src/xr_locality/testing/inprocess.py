@@ -43,6 +43,7 @@ def submitted(plan: Plan) -> dict[Region, dict[Key, Any]]:
     dict of Region to dict of key to task
         Fetches of boundary values take them from the partition that makes them.
     """
+    plan = plan.reading_replicas()
     return {
         partition.region: _submit(plan, partition).tasks | _fetches(partition)
         for partition in plan.partitions
@@ -83,6 +84,7 @@ def run_here(plan: Plan) -> tuple[Any, ...]:
     ... }))
     (np.float64(-4.0),)
     """
+    plan = plan.reading_replicas()
     tasks: dict[Key, Any] = {}
     names: dict[Key, Key] = {}
     for partition in plan.partitions:

@@ -1,0 +1,203 @@
+"""Replicas: which copy of a source each region reads, and plans whose graphs read it.
+
+A source's bytes cost a region what they cost from the nearest of its copies. Placement
+counts on that, and which copy that is follows from where the tasks run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from xr_locality.placement.problem import Prices
+from xr_locality.plan.survey import Source, Survey
+from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.tag import Replica
+from xr_locality.sources.retarget import Copies, retarget
+
+if TYPE_CHECKING:
+    from xr_locality.plan.model import Plan
+
+__all__ = ["PricesOf", "ReplicaRead", "choose", "host_replicas", "nearest", "read_replicas"]
+
+#: Prices a byte between places.
+PricesOf: TypeAlias = Callable[[Sequence[Region]], Prices]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRead:
+    """What a region reads of a source that has replicas.
+
+    Attributes
+    ----------
+    source : Source
+        As the graph names it.
+    target : Region
+        Where tasks read it.
+    replica : Replica or None
+        What they read; None for the original.
+    """
+
+    source: Source
+    target: Region
+    replica: Replica | None
+
+    @property
+    def url(self) -> str:
+        """What is read; never with credentials."""
+        return self.source.url if self.replica is None else self.replica.store.url
+
+    @property
+    def region(self) -> Region:
+        """Where it lies."""
+        return (self.source.region or LOCAL) if self.replica is None else self.replica.region
+
+
+def nearest(source: Source, target: Region, prices: PricesOf) -> Replica | None:
+    """Choose what a region reads of a source: what costs it least, the original in doubt.
+
+    Parameters
+    ----------
+    source : Source
+        With or without replicas.
+    target : Region
+        Where it is read.
+    prices : callable
+        Prices a byte between places, by the objective.
+
+    Returns
+    -------
+    Replica or None
+        None for the original.
+    """
+    if not source.replicas:
+        return None
+    priced = prices((*source.regions, target))
+    costs = [
+        (int(priced.objective[n, -1]), int(priced.ties[n, -1]), n)
+        for n in range(len(source.regions))
+    ]
+    return (None, *source.replicas)[min(costs)[2]]
+
+
+def choose(
+    sources: Iterable[Source],
+    reading: Iterable[tuple[Region, Collection[str]]],
+    prices: PricesOf,
+) -> tuple[ReplicaRead, ...]:
+    """Choose what each region reads of the sources that have replicas.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        All that are read.
+    reading : iterable of (Region, collection of str)
+        The names of the layers that each region has.
+    prices : callable
+        Prices a byte between places, by the objective.
+    """
+    pairs = list(reading)
+    return tuple(
+        ReplicaRead(source=source, target=region, replica=nearest(source, region, prices))
+        for source in sources
+        if source.replicas
+        for region, layers in pairs
+        if not source.layers.isdisjoint(layers)
+    )
+
+
+def host_replicas(
+    found: Survey,
+    hosts: Mapping[Region, Region],
+    problems: Sequence[Exception],
+    *,
+    usable: Collection[Region],
+) -> tuple[dict[Region, Region], list[Exception]]:
+    """Add the regions of replicas to those that hold data, where an endpoint serves them.
+
+    Of the regions of one source, one with an endpoint is enough.
+
+    Parameters
+    ----------
+    found : Survey
+        What is read.
+    hosts : mapping of Region to Region
+        The region that serves the data of each region.
+    problems : sequence of Exception
+        An EndpointError for each region that nothing serves.
+    usable : collection of Region
+        Regions with an endpoint.
+
+    Returns
+    -------
+    hosts : dict of Region to Region
+    problems : list of Exception
+        Those that no replica solves.
+    """
+    copied = [source for source in found.sources if source.replicas]
+    served: dict[Region, Region] = {}
+    for region in sorted({region for source in copied for region in source.regions}):
+        serving = [each for each in usable if each.contains(region) or region.contains(each)]
+        if serving:
+            served[region] = region if region in serving else min(serving)
+    with_replicas = {**served, **hosts}
+    solved: set[str] = set()
+    for region in sorted({source.region for source in copied if source.region} - served.keys()):
+        needing = [source for source in found.sources if source.region == region]
+        ways = [next((each for each in one.regions if each in served), None) for one in needing]
+        if region not in found.pins.values() and ways and None not in ways:
+            # Where its readers go that must go somewhere; the others go where it costs least.
+            with_replicas[region] = served[min(way for way in ways if way is not None)]
+            solved.add(str(region))
+    return with_replicas, [
+        problem for problem in problems if getattr(problem, "region", None) not in solved
+    ]
+
+
+def read_replicas(plan: Plan) -> Plan:
+    """Make the plan whose graphs read the replicas that this one chose.
+
+    Only the replicas' metadata are read, to compare them with the original's.
+
+    Parameters
+    ----------
+    plan : Plan
+        As it was built.
+
+    Returns
+    -------
+    Plan
+        The same where the originals are read.
+
+    Raises
+    ------
+    SourceError
+        If a replica cannot be opened, or is no copy of the original.
+    """
+    chosen = dict(_copies(plan.replicas))
+    if not chosen:
+        return plan
+    partitions = tuple(
+        replace(partition, graph=retarget(partition.graph, chosen[partition.region]))
+        if partition.region in chosen
+        else partition
+        for partition in plan.partitions
+    )
+    bundle = plan.bundle
+    if len(partitions) == 1:
+        copies = chosen[partitions[0].region]
+        parts = tuple(replace(part, graph=retarget(part.graph, copies)) for part in bundle.parts)
+        bundle = replace(bundle, parts=parts)
+    return replace(plan, partitions=partitions, bundle=bundle)
+
+
+def _copies(reads: Iterable[ReplicaRead]) -> Iterator[tuple[Region, Copies]]:
+    by_region: dict[Region, Copies] = {}
+    for read in reads:
+        if read.replica is not None:
+            copies = by_region.setdefault(read.target, Copies())
+            copies.add(
+                (found.group for found in read.source.found), read.replica, read.source.layers
+            )
+    yield from by_region.items()
