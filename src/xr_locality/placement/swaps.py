@@ -4,8 +4,8 @@ From a placement, take two regions :math:`a, b`, hold every task elsewhere where
 place the tasks of the two anew in the two at the least cost: one minimum cut
 (:mod:`xr_locality.placement.mincut`), so the cost never grows. Repeat over all pairs that
 send each other something, and over all of few tasks, until none helps (the swaps of Boykov,
-Veksler and Zabih, 2001). No prices are too odd for it, and a placement that it leaves is at least as good as
-the one that it was given.
+Veksler and Zabih, 2001). No prices are too odd for it, and a placement that it leaves is at
+least as good as the one that it was given.
 """
 
 from __future__ import annotations
