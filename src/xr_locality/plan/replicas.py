@@ -103,7 +103,7 @@ def choose(
         for source in sources
         if source.replicas
         for region, layers in pairs
-        if not source.layers.isdisjoint(layers)
+        if not set(layers).isdisjoint(source.layers)
     )
 
 
