@@ -17,6 +17,7 @@ import xarray as xr
 import yaml
 from intake.readers import datatypes
 
+import xr_locality as xl
 from xr_locality.catalog.drivers import IcechunkSource, KerchunkSource, NetCDFSource
 from xr_locality.catalog.readers import (
     IcechunkReader,
@@ -26,6 +27,7 @@ from xr_locality.catalog.readers import (
 )
 from xr_locality.errors import ConfigurationError, RegionError
 from xr_locality.regions import REGISTRY, Region, Store
+from xr_locality.testing.inprocess import run_here
 
 WEST = Region.parse("aws:us-west-2")
 TAG = {"locality": {"region": str(WEST)}}
@@ -65,7 +67,7 @@ def write_netcdf(directory: Path) -> str:
 def write_references(directory: Path) -> str:
     """Write a set of references to a netCDF file."""
     hdf = pytest.importorskip("kerchunk.hdf")
-    references = hdf.SingleHdf5ToZarr(write_netcdf(directory)).translate()
+    references = hdf.SingleHdf5ToZarr(write_netcdf(directory), inline_threshold=0).translate()
     path = directory / "a.json"
     path.write_text(json.dumps(references))
     return str(path)
@@ -210,3 +212,31 @@ def test_intake_stays_light() -> None:
         "sys.exit(any(name in sys.modules for name in ('xarray', 'dask', 'xr_locality')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("write", "open_it"),
+    [
+        (write_netcdf, NetCDFSource),
+        (write_references, KerchunkSource),
+        (write_icechunk, IcechunkSource),
+    ],
+    ids=["netcdf", "kerchunk", "icechunk"],
+)
+def test_replicas_are_reopened(
+    write: Callable[[Path], str], open_it: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica of any kind is opened as the original was, and read where a plan chose it."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    original = write(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        other = dataset() + 100
+        patch.setattr(sys.modules[__name__], "dataset", lambda: other)
+        copy = write(tmp_path / "b")
+    replicas = [{"urlpath": copy, "region": "gcp:us-central1"}]
+    metadata = {"locality": {"region": str(WEST), "replicas": replicas}}
+    opened = open_it(original, metadata=metadata).to_dask()
+    plan = xl.plan(opened.tp.sum("x"), endpoints={"gcp:us-central1": None})
+    (got,) = run_here(plan)
+    xr.testing.assert_equal(got, (dataset().tp + 100).sum("x").compute())
