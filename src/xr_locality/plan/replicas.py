@@ -103,11 +103,7 @@ def choose(
         for source in sources
         if source.replicas
         for region, layers in pairs
-<<<<<<< HEAD
-        if not source.layers.keys().isdisjoint(layers)
-=======
         if not set(layers).isdisjoint(source.layers)
->>>>>>> intake
     )
 
 
