@@ -220,7 +220,7 @@ def optimised(array: da.Array) -> int:
         broadcast_mask,
         pytest.param(
             rolling_over_concat,
-            marks=pytest.mark.xfail(reason="parts fuse less around overlaps: 1512 tasks, not 1158"),
+            marks=pytest.mark.xfail(reason="comparisons stay tasks of their own: 1213, not 1158"),
         ),
     ],
 )

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from dask._task_spec import convert_legacy_graph
+from dask._task_spec import convert_legacy_graph, fuse_linear_task_spec
 from dask.array.optimization import optimize
+from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import ensure_dict
@@ -91,6 +92,9 @@ class PartitionOptimizer:
         if isinstance(optimized, HighLevelGraph):
             # Where fusion is switched off, dask hands the layers back.
             optimized = convert_legacy_graph(ensure_dict(optimized))
+        else:
+            # Once more: dask leaves a chain in two where it comes upon its middle first.
+            optimized = fuse_linear_task_spec(optimized, keys=set(flatten([keys])))
         names = {
             key: rename(key, self.run)
             for key, task in optimized.items()

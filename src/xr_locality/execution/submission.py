@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -152,7 +152,8 @@ async def submit_partition(
         layers[_SEND] = MaterializedLayer(
             {name: Task(name, packing, TaskRef(key)) for key, name in sends.items()}
         )
-        dependencies[_SEND] = _layers_of(partition.sends, partition.graph)
+        # No others: dask fuses no layer with what another layer depends on.
+        dependencies[_SEND] = set(partition.send_layers)
     fetched = [boundary.key for boundary in partition.fetches]
     owed = [*partition.outputs, *sends.values(), *fetched]
     expression = HLGExpr(
@@ -177,15 +178,6 @@ async def submit_partition(
 
 #: Layer of the tasks that make boundary values ready to be sent.
 _SEND = "locality-send"
-
-
-def _layers_of(keys: Iterable[Key], graph: HighLevelGraph) -> set[str]:
-    """Name the layers that make some keys; all layers where the keys do not tell.
-
-    Dask fuses no layer with what another layer depends on, so one too many costs tasks.
-    """
-    names = {str(key[0] if isinstance(key, tuple) else key) for key in keys}
-    return names if names <= graph.layers.keys() else set(graph.layers)
 
 
 def send_key(key: Key) -> Key:

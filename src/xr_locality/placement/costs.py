@@ -59,6 +59,8 @@ class CostModel:
     >>> from xr_locality.config import LinkSetting
     >>> slow = {"* -> *": LinkSetting(bytes_per_second=50e6, rtt_seconds=0.5)}
     >>> CostModel(links=slow).seconds(oregon, iowa, GB)
+    20.0
+    >>> CostModel(links=slow).duration(oregon, iowa, GB)
     20.5
     """
 

@@ -99,6 +99,8 @@ class Partition:
         Results that this partition makes.
     sends : tuple of key
         Boundary values that it makes.
+    send_layers : frozenset of str
+        The layers that make them.
     fetches : tuple of Boundary
         Boundary values that it needs.
     needs : mapping of str to frozenset of str
@@ -117,6 +119,7 @@ class Partition:
     graph: HighLevelGraph = field(repr=False)
     outputs: tuple[Key, ...] = field(repr=False)
     sends: tuple[Key, ...] = field(repr=False)
+    send_layers: frozenset[str] = field(repr=False)
     fetches: tuple[Boundary, ...] = field(repr=False)
     needs: Mapping[str, frozenset[str]] = field(repr=False)
     fixed: frozenset[Key] = field(repr=False)

@@ -38,6 +38,7 @@ def whole(graph: HighLevelGraph, outputs: Collection[Key], region: Region) -> Pa
         graph=graph,
         outputs=tuple(outputs),
         sends=(),
+        send_layers=frozenset(),
         fetches=(),
         needs={},
         fixed=frozenset(),
@@ -128,6 +129,7 @@ class _Splitter:
     def partition(self, place: int) -> Partition:
         region, where = self.placed.places[place], self.placed.where
         fetches = [each for each in self.crossing.values() if region in each.targets]
+        sent = [each for each in self.crossing.values() if each.source == region]
         fetched = {boundary.layer for boundary in fetches}
         first = place == self.order[0]
         taken = self._values_taken(place)
@@ -153,6 +155,8 @@ class _Splitter:
                 held = {key: layer.layer[key] for key in layer.keys_of(numbers)}
                 before: Mapping[Key, Any] = layers.get(layer.name, {})
                 layers[layer.name] = MaterializedLayer({**before, **held}, layer.layer.annotations)
+        # As the graph lists them: which tasks of a chain dask fuses depends on their order.
+        layers = {name: layers[name] for name in self.graph.layers if name in layers}
         needs = self.structure.dependencies
         return Partition(
             region=region,
@@ -160,7 +164,8 @@ class _Splitter:
                 layers, {name: set(needs[name] & layers.keys()) for name in layers}
             ),
             outputs=tuple(self._outputs_in(place, first=first)),
-            sends=tuple(each.key for each in self.crossing.values() if each.source == region),
+            sends=tuple(each.key for each in sent),
+            send_layers=frozenset(each.layer for each in sent),
             fetches=tuple(fetches),
             needs={name: needs[name] for name in layers},
             fixed=frozenset(fixed),

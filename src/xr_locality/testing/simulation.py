@@ -72,7 +72,7 @@ class SyntheticGraph:
     >>> graph.result(graph.join(*means, nbytes=8_000_000))
     >>> result = simulate(graph, objective="bytes")
     >>> result.ways["plan"].nbytes, result.ways["local"].nbytes
-    (16000000, 200000000000)
+    (16000000, 100000000000)
     """
 
     regions: Sequence[Region]
