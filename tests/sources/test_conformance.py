@@ -14,7 +14,7 @@ import pytest
 import s3fs
 import xarray as xr
 import zarr
-from dask._task_spec import Task
+from dask._task_spec import Task, TaskRef
 from xarray.backends.common import BackendArray
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath
 
@@ -596,7 +596,8 @@ class TestFutureFinder(SourceFinderTests):
 
 def future_at(address: str) -> Any:
     """Make what looks like a Future of a cluster; making a real one needs the cluster."""
-    future = type("Future", (), {"__module__": "distributed.client"})()
+    # Futures are references to their own keys.
+    future: Any = type("Future", (TaskRef,), {"__module__": "distributed.client"})(address)
     future.client = SimpleNamespace(scheduler=SimpleNamespace(address=address))
     return future
 

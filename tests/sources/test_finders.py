@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from dask._task_spec import Task
+from dask._task_spec import Task, TaskRef
 from zarr.storage import MemoryStore, WrapperStore
 
 from xr_locality.errors import LocalityWarning
@@ -64,7 +64,8 @@ def test_a_broken_package_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def future_at(address: str) -> Any:
     """Make what looks like a Future of a cluster; making a real one needs the cluster."""
-    future = type("Future", (), {"__module__": "distributed.client"})()
+    # Futures are references to their own keys.
+    future: Any = type("Future", (TaskRef,), {"__module__": "distributed.client"})(address)
     future.client = SimpleNamespace(scheduler=SimpleNamespace(address=address))
     return future
 
