@@ -21,6 +21,11 @@ def block(language: str) -> str:
     return found[1]
 
 
+def ageless(plan: str) -> str:
+    """Take out how old prices are today."""
+    return re.sub(r", \d+ \w+ old$", "", plan, flags=re.MULTILINE)
+
+
 @pytest.mark.gateway
 @pytest.mark.slow
 def test_program_prints_the_plan_shown() -> None:
@@ -35,7 +40,7 @@ def test_program_prints_the_plan_shown() -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == block("text")
+    assert ageless(ran.stdout) == ageless(block("text"))
 
 
 def test_continuous_integration_runs_the_test_command() -> None:

@@ -96,8 +96,8 @@ class TestExplain:
         text = " ".join(plan.explain().split())
         assert "a proxy for the time of the run" in text
         together, apart = words.seconds(plan.makespan), words.seconds(plan.seconds)
-        assert f"Time {together} on the way if pairs of regions move at the same time" in text
-        assert f"{apart} if one moves after another" in text
+        assert f"Time {together} if pairs of regions move at the same time" in text
+        assert f"{apart} of bytes alone, one pair after another" in text
 
     def test_terms_of_sources(self, plan: Plan) -> None:
         """That a reader pays, and that data may not leave, stands with the source."""
