@@ -96,7 +96,7 @@ class TestExplain:
         text = " ".join(plan.explain().split())
         assert "a proxy for the time of the run" in text
         together, apart = words.seconds(plan.makespan), words.seconds(plan.seconds)
-        assert f"Time {together} if pairs of regions move at the same time" in text
+        assert f"Time {together} if pairs of regions move at once, a round trip each" in text
         assert f"{apart} of bytes alone, one pair after another" in text
 
     def test_terms_of_sources(self, plan: Plan) -> None:

@@ -57,7 +57,7 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
     # Intake's own shows the arguments, secrets among them.
     _ipython_display_ = None
 
-    #: A name in :data:`xr_locality.catalog.formats.FORMATS`.
+    #: A name in ``xr_locality.catalog.formats.FORMATS``.
     kind: ClassVar[str] = "xarray"
 
     def __init__(
@@ -192,7 +192,7 @@ class KerchunkSource(LocalitySource):
         The references, JSON or parquet; or ``reference://``, with ``fo`` in
         `storage_options`, as ``driver: [xarray_locality_kerchunk, zarr]`` needs it.
     storage_options : Mapping, optional
-        What :class:`fsspec.implementations.reference.ReferenceFileSystem` takes, such
+        What fsspec's ``ReferenceFileSystem`` takes, such
         as ``remote_protocol`` and ``remote_options``.
     metadata, **kwargs
         As :class:`LocalitySource` takes them.

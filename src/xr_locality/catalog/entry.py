@@ -26,7 +26,7 @@ class OpenEntry:
     Parameters
     ----------
     kind : str
-        A name in :data:`~xr_locality.catalog.formats.FORMATS`.
+        A name in ``xr_locality.catalog.formats.FORMATS``.
     opening : Opening
         What the entry names.
     levels : callable

@@ -145,7 +145,7 @@ class AddressEndpoint(Endpoint):
     async def inspect(
         self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
     ) -> EndpointFacts:
-        """Ask the scheduler for its versions; see :meth:`Endpoint.inspect`."""
+        """Ask the scheduler for its versions; see ``Endpoint.inspect``."""
         await self.preflight(region=region, deadline_seconds=deadline_seconds)
         found = await ask_versions(self.route(), deadline_seconds=deadline_seconds)
         return EndpointFacts(versions=found)

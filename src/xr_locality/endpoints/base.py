@@ -129,7 +129,7 @@ class Endpoint(ABC):
         Parameters
         ----------
         region, deadline_seconds
-            As for :meth:`preflight`, whose errors it raises.
+            As for ``preflight``, whose errors it raises.
 
         Returns
         -------

@@ -172,7 +172,7 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
     async def inspect(
         self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
     ) -> EndpointFacts:
-        """Ask the server for its version and our clusters; see :meth:`Endpoint.inspect`."""
+        """Ask the server for its version and our clusters; see ``Endpoint.inspect``."""
         await self.preflight(region=region, deadline_seconds=deadline_seconds)
         server = self.server(region)
         try:

@@ -76,8 +76,7 @@ def plan_facts(summary: Summary, *, today: date) -> tuple[Fact, ...]:
     """Write what a plan rests on, as of a day."""
     placement = words.optimality(summary.gap, summary.solver)
     times = (
-        f"{words.seconds(summary.makespan)} if pairs of regions move at the same time, with a "
-        "round trip each",
+        f"{words.seconds(summary.makespan)} if pairs of regions move at once, a round trip each",
         f"{words.seconds(summary.seconds)} of bytes alone, one pair after another",
     )
     return (
