@@ -53,7 +53,7 @@ class LocalityReader(FileReader):  # type: ignore[misc]  # Intake has no types.
     func = "xarray:open_dataset"
     output_instance = "xarray:Dataset"
 
-    #: A name in :data:`xr_locality.catalog.formats.FORMATS`.
+    #: A name in ``xr_locality.catalog.formats.FORMATS``.
     kind: ClassVar[str] = "xarray"
 
     @property

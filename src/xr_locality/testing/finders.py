@@ -104,7 +104,7 @@ def foreign_objects() -> list[object]:
 
 
 class SourceFinderTests:
-    """Tests that a finder keeps what :class:`SourceFinder` asks for.
+    """Tests that a finder keeps what :class:`~xr_locality.sources.base.SourceFinder` asks for.
 
     Inherit, give a finder and examples, and pytest does the rest. Fixtures of your
     own may hand what they make to `make_examples` through attributes of ``self``.
