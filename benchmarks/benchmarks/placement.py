@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 from xr_locality.placement.costs import CostModel
@@ -22,8 +23,9 @@ class Placing:
 
     def setup(self, shape: str, n_regions: int, n_tasks: int) -> None:
         """Make the graph."""
-        if shape != "reduction" and n_regions > 3 and n_tasks > 10**5:
-            raise NotImplementedError("takes minutes: see the page on simulation")
+        large = n_tasks > 10**5 or (n_regions > 3 and n_tasks > 10**4)
+        if shape != "reduction" and large and not os.environ.get("XR_LOCALITY_BENCH_FULL"):
+            raise NotImplementedError("takes minutes: set XR_LOCALITY_BENCH_FULL=1")
         graph = SHAPES[shape](n_tasks, cloud_regions(n_regions))
         self.problem = graph.problem()
         self.prices = CostModel().prices("usd", self.problem.places)

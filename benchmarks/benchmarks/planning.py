@@ -8,6 +8,7 @@ them, sets the scale: it is timed on the same graph in the same run.
 from __future__ import annotations
 
 import gc
+import os
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -113,6 +114,8 @@ class Planning:
 
     def setup(self, graph: str, n_tasks: int) -> None:
         """Make the graph."""
+        if n_tasks > 10**5 and not os.environ.get("XR_LOCALITY_BENCH_FULL"):
+            raise NotImplementedError("takes half an hour: set XR_LOCALITY_BENCH_FULL=1")
         self.make = lambda: GRAPHS[graph](n_tasks)
         # Tables are read, and modules imported, once for a process.
         xl.plan(GRAPHS[graph](1000), endpoints=ENDPOINTS)
