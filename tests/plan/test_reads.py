@@ -107,3 +107,10 @@ def test_bytes_of_tasks_are_shares_of_the_stored_bytes() -> None:
     least = reads.of_tasks(reading, listed=False)
     assert (least < nbytes).all()
     assert (least >= 1).all()
+
+
+def test_fused_tasks_read_what_their_arrays_hold() -> None:
+    """What a task makes of a chunk in one go says nothing of what it reads."""
+    array = stored(OREGON, (8000, 6), (2000, 6)).mean(0)
+    (fused,) = dask.optimize(array)
+    assert reads_of(fused).by_region() == reads_of(array).by_region() == {OREGON: 8000 * 6 * 8}

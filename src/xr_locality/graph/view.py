@@ -66,6 +66,19 @@ def writes(layer: Layer) -> bool:
     return isinstance(task, Task) and task.func is load_store_chunk
 
 
+def cuts_blocks(layer: Layer) -> bool:
+    """Whether a layer's tasks cut blocks out of what they take, and do no more.
+
+    Those of a graph that ``dask.optimize`` has fused do more, and so do Delayed functions.
+    """
+    if isinstance(layer, Blockwise):
+        function: object = layer.task.func
+    else:
+        first = next(iter(layer.values()), None)
+        function = first[0] if type(first) is tuple and first else getattr(first, "func", None)
+    return getattr(function, "__name__", "").startswith("get")
+
+
 def is_symbolic(layer: Layer) -> bool:
     """Whether a layer is a rule for its tasks, and looking one up would make them all."""
     return not isinstance(layer, MaterializedLayer)

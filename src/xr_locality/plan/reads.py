@@ -137,6 +137,11 @@ class Reads:
             At least 1.
         """
         made = self.sizes.nbytes[reading.tasks].astype(np.float64)
+        if not self._cuts(reading):
+            # What they make says nothing of what they read: all of it, as far as is known.
+            whole = [self._in_memory(source, reading) for source in reading.sources]
+            if None not in whole:
+                made = np.full(len(made), sum(each or 0 for each in whole) / len(made))
         shares = [self._share(source, reading, made, listed=listed) for source in reading.sources]
         stored = made * float(np.mean(shares))
         nbytes: NDArray[np.int64] = np.maximum(np.rint(stored), 1).astype(np.int64)
@@ -170,6 +175,14 @@ class Reads:
             for each in found
             if each.array_nbytes is not None
         )
+
+    def _cuts(self, reading: Reading) -> bool:
+        """Whether the tasks that read cut blocks out of an array, and do no more."""
+        return view.cuts_blocks(self.structure.layer_of(int(reading.tasks[0])).layer)
+
+    def _in_memory(self, source: Source, reading: Reading) -> float | None:
+        found = source.layers[reading.layer]
+        return self._whole(found, reading) if found else None
 
     def _itemsize(self, reading: Reading) -> int | None:
         """Bytes of one value that reading tasks make; None where their layer does not say."""
