@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,26 +119,15 @@ def place(
     regions = _worth_trying(
         sorted({*usable, *homes}), homes, (*hosts, *sorted(lying), client), prices
     )
-    stated = state(
-        reads,
-        hosts=hosts,
-        regions=regions,
-        client=client,
-        remote_read=remote_read,
-        listed=False,
+    ask = partial(
+        state, reads, hosts=hosts, regions=regions, client=client, remote_read=remote_read
     )
+    stated = ask(listed=False)
     solution, priced = _solve(stated, prices)
     remote = _remote_reads(stated, solution, prices)
     if remote:
         logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
-        stated = state(
-            reads,
-            hosts=hosts,
-            regions=regions,
-            client=client,
-            remote_read=remote_read,
-            listed=True,
-        )
+        stated = ask(listed=True)
         solution, priced = _solve(stated, prices)
         remote = _remote_reads(stated, solution, prices)
     where = np.full(reads.structure.n_tasks, -1, dtype=np.int64)

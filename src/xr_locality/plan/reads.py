@@ -12,8 +12,9 @@ from dask.typing import Key
 from numpy.typing import NDArray
 
 from xr_locality.graph import view
+from xr_locality.graph.needs import structure_of
 from xr_locality.graph.sizes import SizeEstimator
-from xr_locality.graph.structure import LayerTasks, Structure, structure_of
+from xr_locality.graph.structure import LayerTasks, Structure
 from xr_locality.plan.survey import Source, Survey
 from xr_locality.regions.model import LOCAL, Region
 from xr_locality.sources.base import Found

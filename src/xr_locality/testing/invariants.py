@@ -13,7 +13,7 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 
 from xr_locality.graph import view
-from xr_locality.graph.structure import structure_of
+from xr_locality.graph.needs import structure_of
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
