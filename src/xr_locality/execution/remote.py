@@ -20,9 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from dask._task_spec import convert_legacy_graph, fuse_linear_task_spec
+from dask._task_spec import (
+    DependenciesMapping,
+    convert_legacy_graph,
+    fuse_linear_task_spec,
+    resolve_aliases,
+)
 from dask.array.optimization import optimize
-from dask.core import flatten
+from dask.core import flatten, reverse_dict
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import ensure_dict
@@ -94,7 +99,11 @@ class PartitionOptimizer:
             optimized = convert_legacy_graph(ensure_dict(optimized))
         else:
             # Once more: dask leaves a chain in two where it comes upon its middle first.
-            optimized = fuse_linear_task_spec(optimized, keys=set(flatten([keys])))
+            wanted = {*flatten([keys]), *self.fixed}
+            optimized = fuse_linear_task_spec(optimized, keys=wanted)
+            # It names what it has fused twice, the second one a task that hands on the first.
+            dependents = reverse_dict(DependenciesMapping(optimized))
+            optimized = resolve_aliases(optimized, wanted, dependents)
         names = {
             key: rename(key, self.run)
             for key, task in optimized.items()

@@ -28,7 +28,7 @@ from xr_locality.graph.block_trials import BlockTrial
 from xr_locality.graph.blocks import Blocks
 from xr_locality.graph.fit import fitted, stated
 from xr_locality.graph.task_values import TaskValues
-from xr_locality.graph.values import Description, Shaped, Unknown, is_unknown
+from xr_locality.graph.values import Description, Shaped, Unknown, is_unknown, leaves
 
 __all__ = ["Describer"]
 
@@ -79,6 +79,9 @@ class Describer:
             self._layers[each] = None
             found = None if self._odd.intersection(dependencies) else _believed(layer, blocks)
             found = found or self._tried(each, layer, blocks)
+            if each in self.results and (found is None or _is_at_most(found)):
+                # The chunks of a collection that is computed are what it has.
+                found = self.results[each]
             self._layers[each] = found
             if not _is_stated(found, blocks):
                 self._odd.add(each)
@@ -270,3 +273,8 @@ def _believed(layer: Layer, blocks: Blocks | Unknown) -> Blocks | None:
 
 def _is_of_array(layer: Layer) -> bool:
     return "chunks" in (layer.collection_annotations or {})
+
+
+def _is_at_most(blocks: Blocks) -> bool:
+    """Whether blocks may be smaller than described."""
+    return any(isinstance(leaf, Shaped) and leaf.at_most for leaf in leaves(blocks.pattern))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_locality.graph import view
-from xr_locality.graph.collections import Bundle, Part
+from xr_locality.graph.collections import Bundle
 from xr_locality.graph.sizes import SizeEstimator
 
 __all__ = ["Results"]
@@ -38,18 +36,17 @@ class Results:
 
     @cached_property
     def total(self) -> int:
-        """Bytes of all results; of arrays of known chunks, none is looked at."""
+        """Bytes of all results; of arrays, layers are asked, not each key."""
         seen: set[str] = set()
         total = 0
         for part in self.bundle.parts:
             name = getattr(part.collection, "name", None)
             if isinstance(name, str) and name in seen:
                 continue
-            known = _known_nbytes(part)
-            if known is None:
-                total += sum(self.nbytes_of(part.flat_keys()))
+            if name in self.graph.layers and hasattr(part.collection, "numblocks"):
+                total += self.estimator.total(str(name)).nbytes
             else:
-                total += known
+                total += sum(self.nbytes_of(part.flat_keys()))
             if isinstance(name, str):
                 seen.add(name)
         return total
@@ -80,15 +77,3 @@ class Results:
         if isinstance(name, str) and name in self.graph.layers:
             return name
         return next(each for each, layer in self.graph.layers.items() if key in layer)
-
-
-def _known_nbytes(part: Part) -> int | None:
-    """Bytes of an array of known shape and numbers; None of anything else."""
-    shape, dtype = getattr(part.collection, "shape", None), getattr(part.collection, "dtype", None)
-    if not isinstance(shape, tuple) or dtype is None or getattr(dtype, "hasobject", True):
-        return None
-    if not all(isinstance(length, Real) for length in shape):
-        # A DataFrame does not know its own length.
-        return None
-    n_values = math.prod(shape)
-    return None if math.isnan(n_values) else int(n_values) * int(dtype.itemsize)
