@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,8 +44,13 @@ class Results:
             name = getattr(part.collection, "name", None)
             if isinstance(name, str) and name in seen:
                 continue
-            if name in self.graph.layers and hasattr(part.collection, "numblocks"):
-                total += self.estimator.total(str(name)).nbytes
+            numblocks = getattr(part.collection, "numblocks", None)
+            # A Delayed makes another Delayed of any attribute that it is asked for.
+            known = isinstance(numblocks, tuple) and name in self.graph.layers
+            together = self.estimator.total(str(name)).nbytes if known else 0
+            # Empty blocks count as one byte each, as wherever they are listed.
+            if known and together >= math.prod(numblocks):
+                total += together
             else:
                 total += sum(self.nbytes_of(part.flat_keys()))
             if isinstance(name, str):
