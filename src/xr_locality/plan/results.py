@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
@@ -44,7 +45,7 @@ class Results:
             name = getattr(part.collection, "name", None)
             if isinstance(name, str) and name in seen:
                 continue
-            numblocks = getattr(part.collection, "numblocks", None)
+            numblocks: Any = getattr(part.collection, "numblocks", None)
             # A Delayed makes another Delayed of any attribute that it is asked for.
             known = isinstance(numblocks, tuple) and name in self.graph.layers
             together = self.estimator.total(str(name)).nbytes if known else 0
