@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -126,6 +127,7 @@ def gcs_place() -> Iterator[Place]:
         server.stop()
 
 
+@functools.cache
 def azurite(cache: Path) -> str | None:
     """Find an emulator of Azure's blobs, or install it where the tests keep what they need.
 
@@ -139,7 +141,9 @@ def azurite(cache: Path) -> str | None:
     installed = cache / "node_modules" / ".bin" / "azurite-blob"
     if not installed.exists() and (npm := shutil.which("npm")):
         command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(cache), "azurite@3"]
-        subprocess.run(command, capture_output=True, timeout=3 * _SECONDS, check=False)
+        # Once for all tests, whatever comes of it: where there is no registry, it takes long.
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=3 * _SECONDS, check=False)
     return str(installed) if installed.exists() else None
 
 

@@ -81,15 +81,17 @@ def maximise_flow(
     graph = csr_array(
         (
             np.concatenate([capacities, np.zeros_like(capacities)]),
-            (np.concatenate([tails, heads]), np.concatenate([heads, tails])),
+            (
+                np.concatenate([tails, heads], dtype=np.int32),
+                np.concatenate([heads, tails], dtype=np.int32),
+            ),
         ),
         shape=(n_nodes, n_nodes),
     )
     graph.sum_duplicates()
     graph.sort_indices()
-    pattern_tails = np.repeat(np.arange(n_nodes), np.diff(graph.indptr))
-    residual = graph.data.astype(np.int64)
-    ends = pattern_tails == source, graph.indices == sink
+    residual = graph.data.astype(np.int64, copy=False)
+    ends = slice(graph.indptr[source], graph.indptr[source + 1]), graph.indices == sink
     # No more can flow than leaves the source or enters the sink.
     bound = min(_at_most(residual[end]) for end in ends)
     value = 0
@@ -102,8 +104,11 @@ def maximise_flow(
             sink,
         )
         flow = _aligned(found.flow, graph)
-        residual = residual - flow * unit
+        flow *= unit
+        residual = residual - flow
+        del capped, flow
         value += int(found.flow_value) * unit
+        del found
         # Divisions lost less than a unit an arc of some least cut.
         bound = (
             0

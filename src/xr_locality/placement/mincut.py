@@ -173,11 +173,12 @@ class _Network:
         )
         self.priced.append(
             _Arcs(
-                tails=tails[useful],
-                heads=heads[useful],
+                # Small numbers take a third of the room: there may be millions of arcs.
+                tails=tails[useful].astype(np.int32),
+                heads=heads[useful].astype(np.int32),
                 nbytes=nbytes[useful],
-                sources=sources[useful],
-                targets=targets[useful],
+                sources=sources[useful].astype(np.int16),
+                targets=targets[useful].astype(np.int16),
             )
         )
 
