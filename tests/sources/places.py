@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -140,10 +141,21 @@ def azurite(cache: Path) -> str | None:
         return found
     installed = cache / "node_modules" / ".bin" / "azurite-blob"
     if not installed.exists() and (npm := shutil.which("npm")):
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(cache), "azurite@3"]
-        # Once for all tests, whatever comes of it: where there is no registry, it takes long.
+        # Beside its place at first, as other test processes may do the same.
+        beside = cache / str(os.getpid())
+        # Where there is no registry, npm tries for longer than a test may take.
+        flags = ["--no-audit", "--no-fund", "--fetch-retries=0", "--prefix", str(beside)]
         with suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, capture_output=True, timeout=3 * _SECONDS, check=False)
+            subprocess.run(
+                [npm, "install", *flags, "azurite@3"],
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        # Refused where another process was first.
+        with suppress(OSError):
+            (beside / "node_modules").rename(installed.parents[1])
+        shutil.rmtree(beside, ignore_errors=True)
     return str(installed) if installed.exists() else None
 
 
