@@ -123,7 +123,9 @@ def test_scheduler_that_is_named_wins(session: Session) -> None:
     assert len(session.reports) == 1
 
 
-@pytest.mark.parametrize("before", [None, "sync", "threads", Recorder()], ids=str)
+@pytest.mark.parametrize(
+    "before", [None, "sync", "threads", pytest.param(Recorder(), id="callable")], ids=str
+)
 def test_setting_is_left_as_it_was(session: Session, before: Any) -> None:
     """Whatever dask's scheduler was, it is again, also after an exception."""
     with dask.config.set(scheduler=before):

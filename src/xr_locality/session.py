@@ -27,8 +27,6 @@ from xr_locality.errors import (
     ExecutionError,
     LocalityError,
     LocalityWarning,
-    TransferError,
-    raise_together,
 )
 from xr_locality.graph.collections import Bundle, unpack
 from xr_locality.graph.held import HeldValue, hold
@@ -105,7 +103,7 @@ class Session:
             policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
         self._policy = policy
         self._settings = config.read(**policy)
-        self._endpoints = _parse_endpoints(self._settings.endpoints)
+        self._endpoints = _to_endpoints(self._settings.endpoints)
         self._lock = threading.RLock()
         self._loop: BackgroundLoop | None = None
         self._pool: EndpointPool | None = None
@@ -308,9 +306,7 @@ class Session:
     def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
         settings = self.settings(**policy)
         named = policy.get("endpoints")
-        usable = (
-            self.regions if named is None else tuple(sorted(_parse_endpoints(settings.endpoints)))
-        )
+        usable = self.regions if named is None else tuple(sorted(_to_endpoints(settings.endpoints)))
         circumstances = Circumstances(
             settings=settings,
             usable=usable,
@@ -334,6 +330,7 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
+        from xr_locality.execution.execute import execute_plan
         from xr_locality.execution.progress import watch
 
         if settings.transfer == "stage":
@@ -354,7 +351,7 @@ class Session:
             watching = list(callbacks)
             if bars is not None:
                 watching.append(stack.enter_context(bars))
-            executing = _execute(
+            executing = execute_plan(
                 plan,
                 pool=pool,
                 links=links,
@@ -401,7 +398,7 @@ class Session:
             endpoints.setdefault(LOCAL, EmbeddedEndpoint())
             self._pool = EndpointPool(endpoints, deadline_seconds=self._settings.start_timeout)
             self._loop = BackgroundLoop()
-            self._links = Links(patience_seconds=_PATIENCE_SECONDS)
+            self._links = Links()
             _open_sessions.add(self)
         return self._pool, self._loop
 
@@ -446,81 +443,10 @@ def _frames_of_ours() -> int:
     return level
 
 
-#: Seconds that a producer's scheduler may be out of reach of those who fetch from it.
-_PATIENCE_SECONDS = 20.0
+def _to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+    from xr_locality.endpoints import to_endpoints
 
-#: Seconds that an open scheduler may take to show that it is still there.
-_CHECK_SECONDS = 10.0
-
-
-async def _execute(
-    plan: Plan,
-    *,
-    pool: EndpointPool,
-    links: Links,
-    settings: Settings,
-    annotations: Mapping[str, Any],
-    callbacks: tuple[Callback, ...],
-    keep: dict[Key, Kept] | None,
-) -> tuple[dict[Any, Any], Report]:
-    """Open what a plan needs, run it, and give back the workers asked for."""
-    from xr_locality.execution.engine import Run
-
-    try:
-        await pool.check(plan.regions, deadline_seconds=_CHECK_SECONDS)
-    except LocalityError as error:
-        # Those found dead were dropped, and are opened anew below.
-        logger.warning("%s", error)
-    await pool.preflight(plan.regions)
-    connections = await pool.open(plan.regions)
-    asked: list[Connection] = []
-    try:
-        for connection in connections.values():
-            await connection.ensure_workers(1)
-            asked.append(connection)
-        start = partial(
-            Run,
-            plan=plan,
-            connections=connections,
-            links=links,
-            costs=CostModel(settings.prices, links=settings.links),
-            annotations=annotations,
-            retries=settings.retries,
-            callbacks=callbacks,
-            keep=keep,
-        )
-        auto = settings.transfer == "auto"
-        relay = settings.transfer == "relay" or (auto and bool(links.unreachable))
-        try:
-            return await start(relay=relay).execute()
-        except TransferError as error:
-            if not auto or relay or error.met:
-                raise
-            links.unreachable = str(error)
-            return await start(relay=True).execute()
-    finally:
-        for connection in asked:
-            await connection.restore(1)
-
-
-def _parse_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
-    """Make endpoints of what was given, reporting all that is wrong together."""
-    endpoints: dict[Region, Endpoint | None] = {}
-    problems: list[Exception] = []
-    for name, value in given.items():
-        try:
-            region = Region.parse(name)
-            endpoints[region] = None if value is None else _to_endpoint(value, region)
-        except LocalityError as error:
-            problems.append(error)
-    raise_together(problems, message="The endpoints cannot be used:")
-    return endpoints
-
-
-def _to_endpoint(value: Any, region: Region) -> Endpoint | None:
-    from xr_locality.endpoints import to_endpoint
-
-    return to_endpoint(value, region=region)
+    return to_endpoints(given)
 
 
 class _Default:

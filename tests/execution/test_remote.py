@@ -27,6 +27,7 @@ from hypothesis.extra import numpy as npst
 
 import xr_locality as xl
 from xr_locality.execution import remote
+from xr_locality.execution.remote import puller
 from xr_locality.execution.ship import Shipped, ship
 from xr_locality.testing.answers import assert_same, compute_plainly
 
@@ -54,7 +55,7 @@ ARRAYS: dict[str, Any] = {
 def moved(value: Any) -> Any:
     """Move a value as between two clusters: packed, serialised, received, unpacked."""
     frames = dumps({"value": to_serialize(remote.pack(value))})
-    received, _ = remote._receive(loads(frames, deserialize=False)["value"])
+    received, _ = puller._receive(loads(frames, deserialize=False)["value"])
     return received
 
 
@@ -83,7 +84,7 @@ def test_arrays_arrive_where_they_can_be_used(name: str) -> None:
     sent = loads(frames, deserialize=False)["value"]
     sent.frames = [memoryview(bytearray(b"+" + bytes(frame)))[1:] for frame in sent.frames]
     assert any(np.frombuffer(frame, "u1").ctypes.data % 8 for frame in sent.frames)
-    received, _ = remote._receive(sent)
+    received, _ = puller._receive(sent)
     got, rest = received["partial"]
     assert rest == 7
     assert got.flags.aligned
@@ -101,7 +102,7 @@ def test_arrays_arrive_compressed_and_in_pieces(compression: str | None, pieces:
         context={"compression": compression},
         frame_split_size=array.nbytes // pieces,
     )
-    received, nbytes = remote._receive(loads(frames, deserialize=False)["value"])
+    received, nbytes = puller._receive(loads(frames, deserialize=False)["value"])
     np.testing.assert_array_equal(received, array)
     assert nbytes == array.nbytes if compression is None else nbytes < array.nbytes
 

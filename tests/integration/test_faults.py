@@ -237,14 +237,15 @@ def test_falls_back_to_relay_where_workers_cannot_dial(
     testbed: Testbed, a: xr.Dataset, b: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where workers do not reach the other gateway's proxy, values go by way of here."""
-    from xr_locality.execution import remote, transfer
+    from xr_locality.execution import transfer
+    from xr_locality.execution.remote import puller
 
     def behind_a_firewall(source: Any) -> tuple[str, Any]:
         # Nothing listens on that port: only this machine reaches the real one.
         name = source.scheduler_address.rpartition("/")[2]
         return f"gateway://127.0.0.1:9/{name}", source.security
 
-    monkeypatch.setattr(remote, "_FIRST_CONTACT_SECONDS", 2.0)
+    monkeypatch.setattr(puller, "_FIRST_CONTACT_SECONDS", 2.0)
     monkeypatch.setattr(transfer, "way_to", behind_a_firewall)
     difference = a.t.mean("time") - b.t.mean("time")
     with xl.Session(testbed.endpoints(minimum=1, maximum=1)) as session:

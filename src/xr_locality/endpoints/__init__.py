@@ -2,7 +2,7 @@
 
 from xr_locality.endpoints.address import AddressEndpoint
 from xr_locality.endpoints.base import Connection, ConnectionState, Endpoint
-from xr_locality.endpoints.conversion import to_endpoint
+from xr_locality.endpoints.conversion import to_endpoint, to_endpoints
 from xr_locality.endpoints.embedded import EmbeddedEndpoint
 from xr_locality.endpoints.gateway import GatewayEndpoint
 from xr_locality.endpoints.pool import EndpointPool
@@ -16,4 +16,5 @@ __all__ = [
     "EndpointPool",
     "GatewayEndpoint",
     "to_endpoint",
+    "to_endpoints",
 ]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from xr_locality.endpoints.address import AddressEndpoint
 from xr_locality.endpoints.base import Endpoint
 from xr_locality.endpoints.gateway import GatewayEndpoint
-from xr_locality.errors import ConfigurationError
+from xr_locality.errors import ConfigurationError, LocalityError, raise_together
+from xr_locality.regions.model import Region
 
-if TYPE_CHECKING:
-    from xr_locality.regions import Region
-
-__all__ = ["to_endpoint"]
+__all__ = ["to_endpoint", "to_endpoints"]
 
 _GATEWAY_KEYS: Final = (
     "gateway",
@@ -155,3 +153,30 @@ def _check_keys(settings: Mapping[str, Any], keys: tuple[str, ...], *, of: str) 
             raise ConfigurationError(
                 f"Unknown key {key!r} of {of}.{hint} It may have {listed}.", key=key
             )
+
+
+def to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+    """Make endpoints of what was given by region, reporting all that is wrong together.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        By region's name; None for an endpoint that is only named.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is wrong.
+    LocalityErrorGroup
+        If several are.
+    """
+    endpoints: dict[Region, Endpoint | None] = {}
+    problems: list[Exception] = []
+    for name, value in given.items():
+        try:
+            region = Region.parse(name)
+            endpoints[region] = to_endpoint(value, region=region)
+        except LocalityError as error:
+            problems.append(error)
+    raise_together(problems, message="The endpoints cannot be used:")
+    return endpoints

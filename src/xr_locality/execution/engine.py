@@ -15,8 +15,9 @@ from dask.typing import Key
 from distributed import Future, as_completed
 
 from xr_locality.endpoints.base import Connection
-from xr_locality.errors import EndpointError, TransferError
+from xr_locality.errors import EndpointError
 from xr_locality.execution import remote
+from xr_locality.execution.failures import explain, unreachable
 from xr_locality.execution.machine import (
     Cancel,
     Computed,
@@ -33,7 +34,7 @@ from xr_locality.execution.machine import (
     Submit,
 )
 from xr_locality.execution.progress import Callback, Progress
-from xr_locality.execution.report import RegionReport, Report
+from xr_locality.execution.report import Report
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
     Submission,
@@ -41,6 +42,7 @@ from xr_locality.execution.submission import (
     submit_partition,
     submit_whole,
 )
+from xr_locality.execution.tally import Tally
 from xr_locality.execution.transfer import Links, Opened, can_dial
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Partition, Plan
@@ -110,12 +112,12 @@ class Run:
     _pending: dict[Region, list[Key]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _values: dict[Key, Any] = field(default_factory=dict)
-    _moved: dict[tuple[Region, Region], int] = field(default_factory=dict)
-    _fetched: dict[tuple[str, str], int] = field(default_factory=dict)
-    #: Seconds that fetches took, in which no slot was held and nothing computed.
-    _idle: dict[Region, float] = field(default_factory=dict)
+    _tally: Tally = field(init=False)
     _mailed: list[Future[Any]] = field(default_factory=list)
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tally = Tally(self.costs)
 
     async def execute(self) -> tuple[dict[Key, Any], Report]:
         """Run the plan to its end.
@@ -157,7 +159,8 @@ class Run:
             await self._measure_kept()
         seconds = time.monotonic() - started
         self._tell("finished", seconds=seconds)
-        return self._values, self._report(seconds)
+        report = self._tally.report(self.plan, seconds=seconds, measured=self._measured)
+        return self._values, report
 
     async def _carry_out(self, instructions: list[Instruction]) -> Finish | None:
         submits = [each for each in instructions if isinstance(each, Submit)]
@@ -202,7 +205,7 @@ class Run:
                 retries=self.retries,
             )
         self._submissions[region] = submission
-        self._count(self.plan.client, region, partition.upload_nbytes)
+        self._tally.add(self.plan.client, region, partition.upload_nbytes)
         self._tell("submitted", region=region, tasks=partition.n_tasks)
         logger.info(
             "Run %s: sent %s its partition of %s tasks", self.name, region, partition.n_tasks
@@ -236,7 +239,7 @@ class Run:
         loop = self.connections[region].client.loop
         async for future in as_completed(list(futures.values()), loop=loop):
             if future.status != "finished":
-                await self._events.put(await self._failure(region, future))
+                await self._events.put(await self._failed(region, future))
                 return
             for key in keys[future.key]:
                 if kind is not None:
@@ -244,48 +247,10 @@ class Run:
                 elif self._is_relayed(region):
                     self._start(self._relay(region, key))
 
-    async def _failure(self, region: Region, future: Future[Any]) -> Failed:
-        where = self.connections[region].endpoint.describe()
-        key = self._submissions[region].key_of(future)
-        if future.status != "error":
-            return Failed(
-                region=region,
-                error=EndpointError(
-                    f"Region {str(region)!r}: {where} lost or cancelled task {key!r}. "
-                    "See whether the cluster still runs; computing again starts a new one.",
-                    region=str(region),
-                    endpoint=where,
-                    key=key,
-                ),
-            )
-        error = await future.exception()
-        fetching = self._fetching(region, future)
-        if isinstance(error, ConnectionError) and fetching:
-            source, missing = fetching
-            moving = TransferError(
-                f"Region {str(region)!r} could not fetch {missing!r} from region {str(source)!r}: "
-                f"{error}. Its workers must reach the other gateway's proxy; transfer='relay' "
-                "goes by way of this machine instead.",
-                source=str(source),
-                target=str(region),
-                key=missing,
-                met=not isinstance(error, ConnectionRefusedError),
-            )
-            moving.__cause__ = error
-            return Failed(region=region, error=moving)
-        error = error.with_traceback(await future.traceback())
-        error.add_note(f"Raised for {key!r} in region {str(region)!r}, on {where}.")
-        return Failed(region=region, error=error)
-
-    def _fetching(self, region: Region, future: Future[Any]) -> tuple[Region, Key] | None:
-        """Find the fetch that a failed Future failed by: itself, or one it waited for."""
+    async def _failed(self, region: Region, future: Future[Any]) -> Failed:
+        submission = self._submissions[region]
         partition = next(part for part in self.plan.partitions if part.region == region)
-        fetches = self._submissions[region].fetches
-        for boundary in partition.fetches:
-            failed = fetches[boundary.key]
-            if failed.key == future.key or failed.status == "error":
-                return boundary.source, boundary.key
-        return None
+        return Failed(region=region, error=await explain(future, submission, partition))
 
     async def _guard(self, region: Region) -> None:
         """Look after a region until the run ends: a stopped cluster tells nobody."""
@@ -319,25 +284,14 @@ class Run:
                 puller = self.links.puller(self.connections[region])
                 values, moved = await puller.pull(futures[key].key for key in keys)
             except ConnectionError as error:
-                await self._events.put(
-                    Failed(region=region, error=self._unreachable(region, error))
-                )
+                lost = unreachable(self.connections[region], self.plan.client, error)
+                await self._events.put(Failed(region=region, error=lost))
                 return
             for key in keys:
                 self._values[key] = values[futures[key].key]
-            self._count(region, self.plan.client, sum(moved.values()))
+            self._tally.add(region, self.plan.client, sum(moved.values()))
             await self._events.put(Gathered(region=region, keys=tuple(keys)))
         del self._pending[region]
-
-    def _unreachable(self, region: Region, error: Exception) -> TransferError:
-        where = self.connections[region].endpoint.describe()
-        return TransferError(
-            f"Results of region {str(region)!r} could not be brought from {where}: {error}. "
-            "See whether the cluster still runs.",
-            source=str(region),
-            target=str(self.plan.client),
-            met=True,
-        )
 
     def _is_relayed(self, source: Region) -> bool:
         return self.relay or not can_dial(self.connections[source])
@@ -354,9 +308,10 @@ class Run:
                 mailed = await client.scatter({name: values[future.key]}, hash=False, direct=False)
                 self._mailed.append(mailed[name])
         except (OSError, TimeoutError) as error:
-            await self._events.put(Failed(region=source, error=self._unreachable(source, error)))
+            lost = unreachable(self.connections[source], self.plan.client, error)
+            await self._events.put(Failed(region=source, error=lost))
             return
-        self._count(source, self.plan.client, sum(moved.values()))
+        self._tally.add(source, self.plan.client, sum(moved.values()))
 
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
         submission = self._submissions[region]
@@ -376,19 +331,8 @@ class Run:
                 future.release()
 
     def _moved_by_worker(self, told: Mapping[str, Any]) -> None:
-        source, target = Region.parse(told["source"]), Region.parse(told["target"])
-        if told["relayed"]:
-            source = self.plan.client
-        self._count(source, target, told["nbytes"])
-        idle = told["waited_seconds"] + told["moved_seconds"]
-        self._idle[target] = self._idle.get(target, 0.0) + idle
-        pair = (told["source"], told["target"])
-        self._fetched[pair] = self._fetched.get(pair, 0) + 1
-        self._tell("moved", source=source, target=target, nbytes=told["nbytes"])
-
-    def _count(self, source: Region, target: Region, nbytes: int) -> None:
-        if source != target and nbytes:
-            self._moved[source, target] = self._moved.get((source, target), 0) + nbytes
+        crossed = self._tally.add_fetch(told, client=self.plan.client)
+        self._tell("moved", **crossed)
 
     async def _measure(self) -> None:
         """Ask each scheduler what the run's tasks have done, before they are forgotten."""
@@ -422,26 +366,6 @@ class Run:
                 self._tell(
                     "progress", region=region, done=measured["done"], tasks=measured["tasks"]
                 )
-
-    def _report(self, seconds: float) -> Report:
-        moved = dict(sorted(self._moved.items()))
-        expected = sum(len(boundary.targets) for boundary in self.plan.boundaries)
-        return Report(
-            moved=moved,
-            usd=sum(
-                self.costs.usd(source, target, nbytes) for (source, target), nbytes in moved.items()
-            ),
-            seconds=seconds,
-            by_region={
-                region: RegionReport(
-                    tasks=int(each["tasks"]),
-                    seconds=max(0.0, each["seconds"] - self._idle.get(region, 0.0)),
-                )
-                for region, each in sorted(self._measured.items())
-            },
-            retries=max(0, sum(self._fetched.values()) - expected),
-            plan=self.plan,
-        )
 
     def _start(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)

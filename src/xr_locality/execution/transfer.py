@@ -21,6 +21,9 @@ __all__ = ["Links", "Opened", "can_dial"]
 #: Takes what a worker says.
 Tell: TypeAlias = Callable[[Mapping[str, Any]], None]
 
+#: Seconds that a producer's scheduler may be out of reach of those who fetch from it.
+PATIENCE_SECONDS = 20.0
+
 #: Bytes of the key under which a route travels.
 _KEY_NBYTES = 32
 
@@ -75,7 +78,7 @@ class Links:
         How long a producer's scheduler may be out of reach.
     """
 
-    patience_seconds: float
+    patience_seconds: float = PATIENCE_SECONDS
     #: Why the client carries values: workers were found not to reach each other's
     #: schedulers; empty where they do.
     unreachable: str = ""

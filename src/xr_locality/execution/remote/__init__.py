@@ -1,0 +1,32 @@
+"""Code that runs on the clusters: fetches of boundary values, the split's optimiser.
+
+It is sent to schedulers and workers by value, so xr-locality need not be
+installed there: these modules import nothing of the package but each other, only
+the standard library, numpy, dask and distributed, which any cluster has.
+
+What a function uses of its module's globals travels with it. So globals are
+only what pickles by name: dask's ``sizeof``, an object that holds every type
+registered with it, is imported where it is used.
+"""
+
+from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
+from xr_locality.execution.remote.keys import PartitionOptimizer, rename
+from xr_locality.execution.remote.measure import measure_span, sizes_of
+from xr_locality.execution.remote.packing import pack, unpack
+from xr_locality.execution.remote.puller import WINDOW, Puller
+from xr_locality.execution.remote.sealing import seal
+
+__all__ = [
+    "TOPIC",
+    "WINDOW",
+    "Link",
+    "PartitionOptimizer",
+    "Puller",
+    "fetch",
+    "measure_span",
+    "pack",
+    "rename",
+    "seal",
+    "sizes_of",
+    "unpack",
+]

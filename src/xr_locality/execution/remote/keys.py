@@ -1,0 +1,74 @@
+"""Keys of a run, and the optimiser that names its tasks by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dask._task_spec import (
+    DependenciesMapping,
+    convert_legacy_graph,
+    fuse_linear_task_spec,
+    resolve_aliases,
+)
+from dask.array.optimization import optimize
+from dask.core import flatten, reverse_dict
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+from dask.utils import ensure_dict
+from distributed.shuffle._core import P2PBarrierTask
+
+__all__ = ["PartitionOptimizer", "rename"]
+
+
+def rename(key: Key, run: str) -> Key:
+    """Make a key that no other run uses, keeping what dask reads from its name."""
+    if isinstance(key, str):
+        return f"{key}-{run}"
+    if isinstance(key, tuple) and key and isinstance(key[0], str):
+        return (f"{key[0]}-{run}", *key[1:])
+    return (f"locality-{run}", key)
+
+
+@dataclass(frozen=True)
+class PartitionOptimizer:
+    """Optimises a partition as dask optimises an array, then makes its keys unique.
+
+    Two runs may cut one graph in different places. A scheduler that is sent a
+    key again with other dependencies keeps the old ones, so the keys of a run
+    are its own. Barriers of peer-to-peer shuffles keep their names: workers and
+    scheduler find them by these.
+
+    Parameters
+    ----------
+    run : str
+        Marks the keys of this run.
+    fixed : frozenset of key
+        Keys that keep their names: Futures.
+    """
+
+    run: str
+    fixed: frozenset[Key]
+
+    def __call__(self, graph: Any, keys: Any, **_: Any) -> dict[Key, Any]:
+        """Optimise a graph for some keys; called by dask, on the scheduler."""
+        optimized = optimize(graph, keys)
+        if isinstance(optimized, HighLevelGraph):
+            # Where fusion is switched off, dask hands the layers back.
+            optimized = convert_legacy_graph(ensure_dict(optimized))
+        else:
+            # Once more: dask leaves a chain in two where it comes upon its middle first.
+            wanted = {*flatten([keys]), *self.fixed}
+            optimized = fuse_linear_task_spec(optimized, keys=wanted)
+            # It names what it has fused twice, the second one a task that hands on the first.
+            dependents = reverse_dict(DependenciesMapping(optimized))
+            optimized = resolve_aliases(optimized, wanted, dependents)
+        names = {
+            key: rename(key, self.run)
+            for key, task in optimized.items()
+            if key not in self.fixed and not isinstance(task, P2PBarrierTask)
+        }
+        return {
+            names.get(key, key): task.substitute(names, key=names.get(key, key))
+            for key, task in optimized.items()
+        }

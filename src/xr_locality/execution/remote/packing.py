@@ -1,0 +1,60 @@
+"""Values made ready to be moved: they keep the order in which they lie in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["pack", "unpack"]
+
+#: Marks a packed array; a plain tuple, so that no class of ours need exist where it arrives.
+_PERMUTED = "xr-locality:permuted"
+
+
+def pack(value: Any) -> Any:
+    """Make a value keep its memory order while it is moved.
+
+    distributed sends an array whose axes lie in neither C's nor Fortran's order,
+    or run backwards, as C-ordered, and a reduction over the copy may round
+    differently. So the base order is sent, and viewed back. Partials of
+    reductions are dicts and tuples of arrays.
+    """
+    if type(value) is dict:
+        return {name: pack(each) for name, each in value.items()}
+    if type(value) is tuple:
+        return tuple(map(pack, value))
+    if (
+        type(value) is not np.ndarray
+        or value.dtype.hasobject
+        or value.flags.c_contiguous
+        or value.flags.f_contiguous
+        or 0 in value.strides
+    ):
+        return value
+    order = tuple(sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis])))
+    turned = value.transpose(order)
+    ways = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in turned.strides)
+    return _PERMUTED, np.ascontiguousarray(turned[ways]), ways, order
+
+
+def unpack(value: Any) -> Any:
+    """Undo :func:`pack`, and put arrays at addresses where they may be used as they are.
+
+    Where in a message an array begins is chance. At an address that is no multiple of
+    its items' size, numpy first copies it to C order, and a product of matrices may
+    round differently.
+    """
+    if type(value) is dict:
+        return {name: unpack(each) for name, each in value.items()}
+    if type(value) is np.ndarray:
+        if value.flags.aligned or 0 in value.strides:
+            return value
+        return value.copy(order="K")
+    if type(value) is not tuple:
+        return value
+    if len(value) == 4 and isinstance(value[0], str) and value[0] == _PERMUTED:
+        _, base, ways, order = value
+        inverse = sorted(range(len(order)), key=order.__getitem__)
+        return unpack(base)[ways].transpose(inverse)
+    return tuple(map(unpack, value))
