@@ -252,7 +252,9 @@ class TestStarting:
         api_port, tcp_port = free_ports(2)
         drawn = iter([[api_port, int(taken.rpartition(":")[2]), tcp_port]])
         monkeypatch.setattr(
-            gateway_module, "free_ports", lambda count: next(drawn, None) or free_ports(count)
+            gateway_module,
+            "free_ports",
+            lambda count, host: next(drawn, None) or free_ports(count, host),
         )
         with Testbed([AWS]) as bed:
             assert bed[AWS].gateway.list_clusters() == ()

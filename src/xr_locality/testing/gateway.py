@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Final
 
 from xr_locality.errors import EndpointError
 from xr_locality.regions.model import Region
+from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.objects import reader_environment
-from xr_locality.testing.servers import HOST, Answer, Server, ask, free_ports
+from xr_locality.testing.servers import Answer, Server, ask, free_ports
 from xr_locality.testing.watchdog import MARKER_VARIABLE
 
 __all__ = ["REGION_VARIABLE", "GatewayServer"]
@@ -54,8 +55,15 @@ class GatewayServer(Server):
 
     kind: ClassVar[str] = "gateway"
 
-    def __init__(self, *, region: Region, directory: Path, environ: Mapping[str, str]) -> None:
-        super().__init__(region=region, directory=directory, environ=environ)
+    def __init__(
+        self,
+        *,
+        region: Region,
+        directory: Path,
+        environ: Mapping[str, str],
+        host: Host = LOOPBACK,
+    ) -> None:
+        super().__init__(region=region, directory=directory, environ=environ, host=host)
         self.username = "tester"
         self.password = secrets.token_urlsafe(16)
         self._http_port = 0
@@ -64,12 +72,12 @@ class GatewayServer(Server):
     @property
     def address(self) -> str:
         """Where the gateway's HTTP proxy listens."""
-        return f"http://{HOST}:{self._http_port}"
+        return f"http://{self.host.address}:{self._http_port}"
 
     @property
     def proxy_address(self) -> str:
         """Where the proxy of its clusters' schedulers listens: a port of its own."""
-        return f"gateway://{HOST}:{self._tcp_port}"
+        return f"gateway://{self.host.address}:{self._tcp_port}"
 
     @property
     def auth(self) -> dict[str, str]:
@@ -108,7 +116,7 @@ class GatewayServer(Server):
         super().kill()
         # The proxy ends by itself once its pipe to the server is closed.
         deadline = time.monotonic() + _KILL_SECONDS
-        while ask("GET", self._http_port, "/") is not None:
+        while self._ask("/") is not None:
             if time.monotonic() > deadline:
                 raise EndpointError(
                     f"The proxy of the gateway of {str(self.region)!r} outlived its server "
@@ -118,7 +126,7 @@ class GatewayServer(Server):
             time.sleep(_POLL_SECONDS)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        api_port, self._http_port, self._tcp_port = free_ports(3)
+        api_port, self._http_port, self._tcp_port = free_ports(3, self.host)
         config = self._directory / "dask_gateway_config.py"
         # Holds the password; the testbed's directory is its owner's alone.
         config.write_text(self._config_text(api_port), "utf-8")
@@ -133,7 +141,10 @@ class GatewayServer(Server):
     def _list(self) -> Answer | None:
         credentials = b64encode(f"{self.username}:{self.password}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}"}
-        return ask("GET", self._http_port, "/api/v1/clusters/", headers=headers)
+        return self._ask("/api/v1/clusters/", headers=headers)
+
+    def _ask(self, path: str, *, headers: Mapping[str, str] | None = None) -> Answer | None:
+        return ask("GET", self._http_port, path, headers=headers, host=self.host)
 
     def _config_text(self, api_port: int) -> str:
         settings = self._settings(api_port)
@@ -150,14 +161,14 @@ class GatewayServer(Server):
         dask = [sys.executable, "-m", "dask"]
         return {
             "DaskGateway": {
-                "address": f"{HOST}:{api_port}",
+                "address": f"{self.host.address}:{api_port}",
                 "authenticator_class": "dask_gateway_server.auth.SimpleAuthenticator",
                 "backend_class": "dask_gateway_server.backends.local.UnsafeLocalBackend",
             },
             "SimpleAuthenticator": {"password": self.password},
             "Proxy": {
-                "address": f"{HOST}:{self._http_port}",
-                "tcp_address": f"{HOST}:{self._tcp_port}",
+                "address": f"{self.host.address}:{self._http_port}",
+                "tcp_address": f"{self.host.address}:{self._tcp_port}",
                 "proxy_status_period": 1.0,
             },
             "UnsafeLocalBackend": {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from xr_locality.regions.model import Region
-from xr_locality.testing.servers import HOST, Server, ask
+from xr_locality.testing.hosts import LOOPBACK, Host
+from xr_locality.testing.servers import Server, ask
 
 __all__ = ["CLIENT", "AccessRecord", "ObjectServer", "bucket_name", "reader_environment"]
 
@@ -78,6 +78,8 @@ class ObjectServer(Server):
         Where it keeps its log and its other files.
     environ : Mapping[str, str]
         The environment of the process.
+    host : Host, optional
+        Where it runs. By default this machine, for itself alone.
     outside_bytes_per_second : float, optional
         Bytes a second that all readers outside of the region get together. By
         default as many as the machine can send.
@@ -91,9 +93,10 @@ class ObjectServer(Server):
         region: Region,
         directory: Path,
         environ: Mapping[str, str],
+        host: Host = LOOPBACK,
         outside_bytes_per_second: float | None = None,
     ) -> None:
-        super().__init__(region=region, directory=directory, environ=environ)
+        super().__init__(region=region, directory=directory, environ=environ, host=host)
         self._outside_bytes_per_second = outside_bytes_per_second
         #: The name of the only bucket.
         self.bucket = bucket_name(region)
@@ -103,7 +106,7 @@ class ObjectServer(Server):
     @property
     def endpoint_url(self) -> str:
         """Where the server listens."""
-        return f"http://{HOST}:{self._port}"
+        return f"http://{self.host.address}:{self._port}"
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -154,7 +157,7 @@ class ObjectServer(Server):
     def _spawn(self) -> subprocess.Popen[bytes]:
         # The socket is bound here and handed over, so that nobody can take the
         # port in between.
-        with socket.create_server((HOST, 0), backlog=128) as listening:
+        with self.host.listen() as listening:
             self._port = listening.getsockname()[1]
             command = [
                 *(sys.executable, "-P", str(_SCRIPT)),
@@ -169,5 +172,5 @@ class ObjectServer(Server):
             return self._popen(command, pass_fds=[listening.fileno()])
 
     def _is_ready(self) -> bool:
-        answer = ask("HEAD", self._port, f"/{self.bucket}")
+        answer = ask("HEAD", self._port, f"/{self.bucket}", host=self.host)
         return answer is not None and answer.headers.get("x-amz-bucket-region") == self.region.name

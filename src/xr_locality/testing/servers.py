@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -14,15 +13,15 @@ from typing import ClassVar, Final
 
 from xr_locality.errors import EndpointError
 from xr_locality.regions.model import Region
+from xr_locality.testing.hosts import LOOPBACK, Host
 
 __all__ = ["Answer", "Server", "ask", "free_ports"]
-
-HOST: Final = "127.0.0.1"
 
 # Ephemeral ports are drawn at random from some 28,000, so a port that was free
 # is taken a moment later once in thousands of starts, not several times running.
 _ATTEMPTS: Final = 4
 _POLL_SECONDS: Final = 0.02
+_ANSWER_SECONDS: Final = 5.0
 _LOG_TAIL_LINES: Final = 30
 
 
@@ -37,19 +36,26 @@ class Answer:
 
 
 def ask(
-    method: str, port: int, path: str, *, headers: Mapping[str, str] | None = None
+    method: str,
+    port: int,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    host: Host = LOOPBACK,
 ) -> Answer | None:
-    """Send one request to a server of this machine.
+    """Send one request to a server of this machine, from its own host.
 
-    Plain ``http.client``: no proxy that the environment names comes between.
+    Plain ``http.client``: no proxy that the environment names comes between, and no
+    emulated network.
 
     Returns
     -------
     Answer or None
         None if nobody listens, or whoever listened hung up.
     """
-    connection = http.client.HTTPConnection(HOST, port, timeout=5.0)
+    connection = http.client.HTTPConnection(host.address, port)
     try:
+        connection.sock = host.connect(port, timeout=_ANSWER_SECONDS)
         connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
         lower = {name.lower(): value for name, value in response.getheaders()}
@@ -60,9 +66,9 @@ def ask(
         connection.close()
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, host: Host = LOOPBACK) -> list[int]:
     """Find ports that are free now, all different."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    sockets = [host.listen() for _ in range(count)]
     try:
         return [each.getsockname()[1] for each in sockets]
     finally:
@@ -81,13 +87,24 @@ class Server(ABC):
         Where it keeps its log and its other files.
     environ : Mapping[str, str]
         The environment of the process.
+    host : Host, optional
+        Where it runs. By default this machine, for itself alone.
     """
 
     #: What the server is, in messages and in the names of its files.
     kind: ClassVar[str]
 
-    def __init__(self, *, region: Region, directory: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        region: Region,
+        directory: Path,
+        environ: Mapping[str, str],
+        host: Host = LOOPBACK,
+    ) -> None:
         self.region = region
+        #: Where it runs.
+        self.host = host
         self._directory = directory
         self._environ = dict(environ)
         self._attempts = 0
@@ -168,7 +185,7 @@ class Server(ABC):
             # A session of its own, or the user's Ctrl-C would reach the server
             # before the testbed.
             return subprocess.Popen(
-                command,
+                self.host.command(command),
                 cwd=self._directory,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,

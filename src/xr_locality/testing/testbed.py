@@ -22,6 +22,8 @@ from xr_locality.errors import ConfigurationError, EndpointError, MissingDepende
 from xr_locality.regions.model import Region
 from xr_locality.testing import watchdog
 from xr_locality.testing.gateway import GatewayServer
+from xr_locality.testing.hosts import LOOPBACK
+from xr_locality.testing.network import EmulatedNetwork
 from xr_locality.testing.objects import ObjectServer, bucket_name
 from xr_locality.testing.servers import Server
 
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _NEEDED: Final = ("dask_gateway_server", "sqlalchemy", "moto", "flask", "flask_cors", "s3fs")
 _WATCHDOG_SECONDS: Final = 10.0
+_REGIONS: Final = ("aws:us-west-2", "gcp:us-central1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +67,13 @@ class Testbed:
 
     Parameters
     ----------
-    regions : iterable of Region or str
-        The regions to emulate.
+    regions : iterable of Region or str, optional
+        The regions to emulate. By default those of `network`, or two.
+    network : EmulatedNetwork, optional
+        What lies between the regions, and between them and this process. Each
+        region's servers and clusters then run in its namespace. One that is not
+        running is started and closed with the testbed. By default all run side by
+        side on this machine.
     start_timeout : float
         Seconds that all servers together may take to start.
     keep_logs : bool
@@ -77,7 +85,7 @@ class Testbed:
     Raises
     ------
     ConfigurationError
-        If a region is named twice, or is ``local``.
+        If a region is named twice, is ``local``, or is not in the network.
     MissingDependencyError
         If a package of the extra ``testing`` is not installed.
 
@@ -94,17 +102,23 @@ class Testbed:
 
     def __init__(
         self,
-        regions: Iterable[Region | str] = ("aws:us-west-2", "gcp:us-central1"),
+        regions: Iterable[Region | str] | None = None,
         *,
+        network: EmulatedNetwork | None = None,
         start_timeout: float = 30.0,
         keep_logs: bool = False,
         outside_bytes_per_second: float | None = None,
     ) -> None:
-        self._named = _checked_regions(regions)
+        if regions is None:
+            regions = _REGIONS if network is None else network.regions
+        self._named = _checked_regions(regions, network)
         _check_installed()
         self._start_timeout = start_timeout
         self._keep_logs = keep_logs
         self._outside_bytes_per_second = outside_bytes_per_second
+        #: What lies between the regions; None if nothing does.
+        self.network = network
+        self._closes_network = False
         self._regions: dict[Region, EmulatedRegion] = {}
         self._directory: Path | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -141,6 +155,8 @@ class Testbed:
             for server in each.servers:
                 server.reap()
         self._regions.clear()
+        if self._closes_network and self.network is not None:
+            self.network.close()
         _dismiss(self._watchdog)
         atexit.unregister(self.close)
         if self._keep_logs:
@@ -177,6 +193,9 @@ class Testbed:
     ) -> dict[Region, GatewayEndpoint]:
         """Make an endpoint for each region, as `Session` takes them.
 
+        Over an emulated network they send their passwords in the clear: its addresses
+        are not this machine's loopback, but nobody else's either.
+
         Parameters
         ----------
         minimum, maximum : int
@@ -186,6 +205,8 @@ class Testbed:
         """
         from xr_locality.endpoints.gateway import GatewayEndpoint
 
+        if self.network is not None:
+            kwargs.setdefault("allow_insecure_auth", True)
         return {
             each.region: GatewayEndpoint(
                 each.gateway.address,
@@ -221,6 +242,7 @@ class Testbed:
                     "auth": each.gateway.auth,
                     "minimum": minimum,
                     "maximum": maximum,
+                    **({} if self.network is None else {"allow-insecure-auth": True}),
                 }
                 for each in self
             },
@@ -300,16 +322,23 @@ class Testbed:
         # First of all: from here on nothing can be left behind.
         self._watchdog = self._spawn_watchdog()
         environ = {**os.environ, watchdog.MARKER_VARIABLE: self.marker}
+        if self.network is not None and not self.network.is_running:
+            self._closes_network = True
+            self.network.start()
         for region in self._named:
             directory = self._directory / bucket_name(region)
             directory.mkdir()
+            host = LOOPBACK if self.network is None else self.network.host(region)
             self._regions[region] = EmulatedRegion(
                 region=region,
-                gateway=GatewayServer(region=region, directory=directory, environ=environ),
+                gateway=GatewayServer(
+                    region=region, directory=directory, environ=environ, host=host
+                ),
                 objects=ObjectServer(
                     region=region,
                     directory=directory,
                     environ=environ,
+                    host=host,
                     outside_bytes_per_second=self._outside_bytes_per_second,
                 ),
             )
@@ -355,7 +384,9 @@ class Testbed:
         return ", ".join(str(region) for region in self._named)
 
 
-def _checked_regions(regions: Iterable[Region | str]) -> tuple[Region, ...]:
+def _checked_regions(
+    regions: Iterable[Region | str], network: EmulatedNetwork | None
+) -> tuple[Region, ...]:
     parsed = tuple(Region.parse(region) for region in regions)
     shown = ", ".join(repr(str(region)) for region in parsed)
     if not parsed:
@@ -366,6 +397,8 @@ def _checked_regions(regions: Iterable[Region | str]) -> tuple[Region, ...]:
         )
     if len({bucket_name(region) for region in parsed}) < len(parsed):
         raise ConfigurationError(f"A testbed's regions must have different names: got {shown}.")
+    if network is not None and not set(parsed) <= set(network.regions):
+        raise ConfigurationError(f"A region of the testbed is not in {network!r}: got {shown}.")
     return parsed
 
 

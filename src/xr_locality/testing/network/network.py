@@ -1,0 +1,464 @@
+"""An emulated wide-area network between network namespaces of this machine."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from xr_locality.errors import ConfigurationError, EndpointError
+from xr_locality.regions.model import Region
+from xr_locality.testing.hosts import Host
+from xr_locality.testing.namespaces import call_in, make_device, make_namespace, missing
+from xr_locality.testing.network.forward import MESSAGE_NBYTES, end_processes
+from xr_locality.testing.network.links import EmulatedLink, LinkCounts, Links, Pair, fill_in
+
+__all__ = ["LOCAL", "EmulatedNetwork"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: The user's own machine: this process and whatever else runs outside of the regions.
+LOCAL: Final = Region.parse("local")
+
+_SCRIPT: Final = Path(__file__).with_name("forward.py")
+_DEVICE: Final = "wan0"
+_MOST_REGIONS: Final = 250
+_ATTEMPTS: Final = 50
+_ANSWER_SECONDS: Final = 20.0
+_END_SECONDS: Final = 20.0
+
+
+class EmulatedNetwork:
+    """Regions as network namespaces, with a slow network between them.
+
+    Inside a region processes share a fast loopback. Between regions, and between a
+    region and this machine (the region ``local``), each packet passes a process that
+    delays it, at the rate of its link, and counts it. Needs root on Linux. Nothing is
+    left of it after `close`, after an exception, or after this process was killed:
+    namespaces and devices go with the files that hold them.
+
+    Parameters
+    ----------
+    regions : iterable of Region or str
+        The regions, without ``local``, which always takes part.
+    links : EmulatedLink or Mapping, optional
+        One for all pairs, or by pair ``(source, target)``. What is given for one way
+        holds for the way back too, unless that is given as well. Other pairs are as
+        measured between clouds, at most 400 Mbit/s: see `EmulatedLink.between`.
+    mtu : int, optional
+        Bytes of a packet on the wire, with its headers.
+
+    Raises
+    ------
+    ConfigurationError
+        If a region is named twice or is ``local``, or a link joins no two of them.
+
+    Examples
+    --------
+    >>> slow = EmulatedLink(delay_seconds=0.03, bytes_per_second=25e6)
+    >>> with EmulatedNetwork(["aws:us-west-2", "gcp:us-central1"], links=slow) as network:
+    ...     network.verify()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        regions: Iterable[Region | str] = ("aws:us-west-2", "gcp:us-central1"),
+        *,
+        links: Links | None = None,
+        mtu: int = 1500,
+    ) -> None:
+        #: The regions, in the order given.
+        self.regions = tuple(Region.parse(region) for region in regions)
+        if len({LOCAL, *self.regions}) != len(self.regions) + 1:
+            listed = ", ".join(repr(str(region)) for region in self.regions)
+            raise ConfigurationError(
+                f"An emulated network has each region once, and 'local' always: got {listed}."
+            )
+        if len(self.regions) > _MOST_REGIONS:
+            raise ConfigurationError(f"An emulated network has at most {_MOST_REGIONS} regions.")
+        self._places = {region: place for place, region in enumerate((LOCAL, *self.regions))}
+        self._links = fill_in(links, self._places)
+        #: Bytes of a packet on the wire, with its headers.
+        self.mtu = mtu
+        self._lock = threading.RLock()
+        self._stack = ExitStack()
+        self._hosts: dict[Region, Host] = {}
+        self._namespaces: list[int] = []
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    @staticmethod
+    def missing() -> str:
+        """Say what this machine or user lacks to emulate a network; empty if nothing."""
+        return missing()
+
+    def start(self) -> None:
+        """Make the namespaces and start forwarding.
+
+        Raises
+        ------
+        EndpointError
+            If this machine or user cannot emulate a network, or it was started before.
+        """
+        if self._owner:
+            raise EndpointError("The emulated network was started before. Make a new one.")
+        if lacking := missing():
+            raise EndpointError(f"An emulated network needs {lacking}.")
+        self._owner = os.getpid()
+        atexit.register(self.close)
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End what runs in the namespaces and remove them. May be called twice."""
+        # A forked child leaves its parent's network alone.
+        if os.getpid() != self._owner:
+            return
+        with self._lock:
+            self._hosts.clear()
+            self._stack.close()
+            self._control = self._process = None
+        atexit.unregister(self.close)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether packets are forwarded."""
+        return self._process is not None and self._process.poll() is None
+
+    def host(self, region: Region | str) -> Host:
+        """Give the address of a region, and its namespace.
+
+        Parameters
+        ----------
+        region : Region or str
+            One of `regions`, or ``local``.
+        """
+        wanted = self._known(region)
+        if wanted not in self._hosts:
+            raise EndpointError("The emulated network is not running. Use it in a `with` block.")
+        return self._hosts[wanted]
+
+    def call(self, region: Region | str, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in a region, in a thread of its own.
+
+        Sockets that it opens stay in the region; processes that it starts are the
+        region's too.
+
+        Parameters
+        ----------
+        region : Region or str
+            Where.
+        function : callable
+            What to call.
+        *args : Any
+            Its arguments.
+        """
+        return call_in(self.host(region).namespace, function, *args)
+
+    def popen(
+        self, region: Region | str, command: Sequence[str], **kwargs: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a process in a region. It is killed when the network closes.
+
+        Parameters
+        ----------
+        region : Region or str
+            Where; a process of ``local`` is not killed.
+        command : sequence of str
+            The program and its arguments.
+        **kwargs : Any
+            More for `subprocess.Popen`.
+        """
+        return subprocess.Popen(self.host(region).command(command), **kwargs)
+
+    @property
+    def links(self) -> Mapping[Pair, EmulatedLink]:
+        """The link of each ordered pair, whether or not it is cut."""
+        return MappingProxyType(self._links)
+
+    def set_link(
+        self,
+        source: Region | str,
+        target: Region | str,
+        link: EmulatedLink | None = None,
+        *,
+        both_ways: bool = True,
+        **changes: float,
+    ) -> None:
+        """Change a link while packets cross it.
+
+        Parameters
+        ----------
+        source, target : Region or str
+            From where to where.
+        link : EmulatedLink, optional
+            What it becomes; by default what it is.
+        both_ways : bool, optional
+            Whether the way back changes too.
+        **changes : float
+            Single figures, such as ``loss=0.01``.
+        """
+        for pair in self._ways(source, target, both_ways=both_ways):
+            self._links[pair] = replace(link or self._links[pair], **changes)
+        self._send_links()
+
+    def cut(
+        self,
+        source: Region | str,
+        target: Region | str | None = None,
+        *,
+        seconds: float = math.inf,
+        both_ways: bool = True,
+    ) -> None:
+        """Let nothing pass, and lose what is under way.
+
+        Nobody is told: connections stay, and wait.
+
+        Parameters
+        ----------
+        source, target : Region or str
+            From where to where; without a target, to everywhere.
+        seconds : float, optional
+            After which all passes again; by default not before `restore`.
+        both_ways : bool, optional
+            Whether the way back is cut too.
+        """
+        self._cut(source, target, seconds=seconds, both_ways=both_ways)
+
+    def restore(
+        self,
+        source: Region | str,
+        target: Region | str | None = None,
+        *,
+        both_ways: bool = True,
+    ) -> None:
+        """Let everything pass again, after a `cut`.
+
+        Parameters
+        ----------
+        source, target : Region or str
+            From where to where; without a target, to everywhere.
+        both_ways : bool, optional
+            Whether the way back is restored too.
+        """
+        self._cut(source, target, seconds=0.0, both_ways=both_ways)
+
+    def counts(self, since: Mapping[Pair, LinkCounts] | None = None) -> dict[Pair, LinkCounts]:
+        """Read what has crossed each link.
+
+        Parameters
+        ----------
+        since : Mapping, optional
+            An earlier answer, to be subtracted.
+
+        Returns
+        -------
+        dict of (Region, Region) to LinkCounts
+            Both ways are counted apart.
+        """
+        regions = list(self._places)
+        earlier = since or {}
+        return {
+            pair: LinkCounts(
+                nbytes=nbytes, payload_nbytes=payload, packets=packets, dropped=dropped
+            )
+            - earlier.get(pair, LinkCounts())
+            for source, target, nbytes, payload, packets, dropped in self._ask("count")
+            for pair in [(regions[source], regions[target])]
+        }
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "not running"
+        listed = ", ".join(map(str, self.regions))
+        return f"<{type(self).__name__}: {listed}; {state}>"
+
+    def _start(self) -> None:
+        network = self._claim_addresses()
+        inodes = []
+        devices = []
+        with ExitStack() as opened:
+            for region, place in self._places.items():
+                namespace = None
+                if not region.is_local:
+                    namespace = make_namespace()
+                    self._stack.callback(os.close, namespace)
+                    inodes.append(os.fstat(namespace).st_ino)
+                address = f"{network}.{place + 1}"
+                # This machine may have several such networks.
+                name = f"wan-{network}" if region.is_local else _DEVICE
+                device = make_device(namespace, name, address=address, mtu=self.mtu)
+                # The forwarder's alone, so that it takes the devices with it.
+                opened.callback(os.close, device)
+                devices.append(device)
+                self._hosts[region] = Host(address=address, namespace=namespace)
+            self._stack.callback(end_processes, inodes)
+            self._spawn_forwarder(network, devices=devices, namespaces=inodes)
+        self._send_links()
+        logger.info("Emulated network %s.0/24 of %d regions", network, len(self.regions))
+
+    def _spawn_forwarder(
+        self, network: str, *, devices: Sequence[int], namespaces: Sequence[int]
+    ) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(_ANSWER_SECONDS)
+        with its:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", str(_SCRIPT)),
+                    *("--control", str(its.fileno())),
+                    *("--network", network),
+                    *("--namespaces", *map(str, namespaces)),
+                    *("--devices", *map(str, devices)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=[its.fileno(), *devices],
+            )
+        self._stack.callback(_await_end, self._process)
+        self._control = self._stack.enter_context(ours)
+
+    def _claim_addresses(self) -> str:
+        """Find a network of 256 addresses that nobody uses, and reserve it."""
+        taken = _routed_networks()
+        for _ in range(_ATTEMPTS):
+            # Seeded by the system: two tests that seed alike must differ here.
+            chosen = random.SystemRandom()
+            second, third = chosen.randrange(64, 250), chosen.randrange(256)
+            first_address = (10 << 24) + (second << 16) + (third << 8)
+            if any(first_address & mask == network for network, mask in taken):
+                continue
+            network = f"10.{second}.{third}"
+            # Goes with this process, however it ends, and is there for all processes.
+            claim = socket.socket(socket.AF_UNIX)
+            try:
+                claim.bind(f"\0xr-locality-network-{network}")
+            except OSError:
+                claim.close()
+                continue
+            self._stack.enter_context(claim)
+            return network
+        raise EndpointError("Found no free addresses in 10.0.0.0/8 for an emulated network.")
+
+    def _send_links(self) -> None:
+        if self._control is None:
+            return
+        self._ask(
+            "set",
+            links=[
+                (
+                    self._places[source],
+                    self._places[target],
+                    link.delay_seconds,
+                    link.bytes_per_second,
+                    link.loss,
+                    link.delay_seconds + self._links[target, source].delay_seconds,
+                )
+                for (source, target), link in self._links.items()
+            ],
+        )
+
+    def _cut(
+        self,
+        source: Region | str,
+        target: Region | str | None,
+        *,
+        seconds: float,
+        both_ways: bool,
+    ) -> None:
+        one = self._known(source)
+        others = [each for each in self._places if each != one] if target is None else [target]
+        pairs = [
+            (self._places[start], self._places[end])
+            for other in others
+            for start, end in self._ways(one, other, both_ways=both_ways)
+        ]
+        self._ask("cut", pairs=pairs, seconds=seconds)
+
+    def _ways(self, source: Region | str, target: Region | str, *, both_ways: bool) -> list[Pair]:
+        pair = self._known(source), self._known(target)
+        if pair[0] == pair[1]:
+            raise ConfigurationError(f"No link joins {str(pair[0])!r} with itself.")
+        return [pair, pair[::-1]] if both_ways else [pair]
+
+    def _known(self, region: Region | str) -> Region:
+        wanted = Region.parse(region)
+        if wanted not in self._places:
+            listed = ", ".join(map(str, self._places))
+            raise ConfigurationError(
+                f"The emulated network has no region {str(wanted)!r}, only {listed}.",
+                region=str(wanted),
+            )
+        return wanted
+
+    def _ask(self, what: str, **arguments: Any) -> Any:
+        with self._lock:
+            if self._control is None:
+                raise EndpointError("The emulated network is not running.")
+            try:
+                self._control.send(json.dumps({"do": what, **arguments}).encode())
+                answer = self._control.recv(MESSAGE_NBYTES)
+            except OSError as error:
+                raise self._failure() from error
+        if not answer:
+            raise self._failure()
+        return json.loads(answer)
+
+    def _failure(self) -> EndpointError:
+        assert self._process is not None
+        self._process.kill()
+        _, printed = self._process.communicate()
+        tail = printed.decode(errors="replace")
+        return EndpointError(f"The emulated network's forwarder ended or hangs.\n{tail}", log=tail)
+
+
+def _routed_networks() -> list[tuple[int, int]]:
+    """List the networks and masks of this machine's routes, but for the default one."""
+    lines = Path("/proc/net/route").read_text("ascii").splitlines()[1:]
+    fields = [line.split() for line in lines]
+    networks = [
+        tuple(int.from_bytes(bytes.fromhex(each[column]), "little") for column in (1, 7))
+        for each in fields
+    ]
+    return [(network, mask) for network, mask in networks if mask]
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the forwarder, whose control socket is closed, has cleaned up."""
+    with process:
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
