@@ -9,18 +9,27 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
+from xr_locality.errors import ConfigurationError
 from xr_locality.regions.model import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.servers import Server, ask
 
-__all__ = ["CLIENT", "AccessRecord", "ObjectServer", "bucket_name", "reader_environment"]
+__all__ = [
+    "CLIENT",
+    "OBJECT_SERVERS",
+    "AccessRecord",
+    "FileObjectServer",
+    "ObjectServer",
+    "bucket_name",
+    "reader_environment",
+]
 
 #: The reader of a request that came from no emulated region.
 CLIENT: Final = "client"
 
-_SCRIPT: Final = Path(__file__).with_name("serve_objects.py")
 # How botocore writes AWS_SDK_UA_APP_ID into the User-Agent. A colon is not
 # allowed in it and a hash is, and no region's name has a hash.
 _APPLICATION_VARIABLE: Final = "AWS_SDK_UA_APP_ID"
@@ -86,6 +95,7 @@ class ObjectServer(Server):
     """
 
     kind: ClassVar[str] = "object server"
+    _script: ClassVar[Path] = Path(__file__).with_name("serve_objects.py")
 
     def __init__(
         self,
@@ -128,6 +138,10 @@ class ObjectServer(Server):
         """
         return f"s3://{self.bucket}/{key.lstrip('/')}"
 
+    def writing(self, key: str) -> tuple[str, dict[str, Any] | None]:
+        """Give where this machine writes an object: a URL or path, and its options."""
+        return self.url(key), self.storage_options
+
     def requests(self) -> tuple[AccessRecord, ...]:
         """List the requests since the start or the last `clear_requests`, in order.
 
@@ -160,17 +174,62 @@ class ObjectServer(Server):
         with self.host.listen() as listening:
             self._port = listening.getsockname()[1]
             command = [
-                *(sys.executable, "-P", str(_SCRIPT)),
+                *(sys.executable, "-P", str(self._script)),
                 *("--socket", str(listening.fileno())),
                 *("--bucket", self.bucket),
                 *("--location", self.region.name),
                 *("--access-log", str(self._access_log)),
-                *("--inside", f"app/{reader_environment(self.region)[_APPLICATION_VARIABLE]}"),
+                *self._more_arguments(),
             ]
-            if self._outside_bytes_per_second is not None:
-                command += ["--outside-bytes-per-second", str(self._outside_bytes_per_second)]
             return self._popen(command, pass_fds=[listening.fileno()])
+
+    def _more_arguments(self) -> list[str]:
+        inside = f"app/{reader_environment(self.region)[_APPLICATION_VARIABLE]}"
+        arguments = ["--inside", inside]
+        if self._outside_bytes_per_second is not None:
+            arguments += ["--outside-bytes-per-second", str(self._outside_bytes_per_second)]
+        return arguments
 
     def _is_ready(self) -> bool:
         answer = ask("HEAD", self._port, f"/{self.bucket}", host=self.host)
         return answer is not None and answer.headers.get("x-amz-bucket-region") == self.region.name
+
+
+class FileObjectServer(ObjectServer):
+    """An S3 server whose objects are files, as fast as the machine sends files.
+
+    It knows what reading needs, and to put and delete whole objects. Parameters are
+    those of `ObjectServer`.
+
+    Raises
+    ------
+    ConfigurationError
+        If `outside_bytes_per_second` is given: an emulated network does that.
+    """
+
+    _script: ClassVar[Path] = Path(__file__).with_name("serve_files.py")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self._outside_bytes_per_second is not None:
+            raise ConfigurationError(
+                "An object server of files sends as fast as it can. Put an emulated network "
+                "between the regions instead of outside_bytes_per_second."
+            )
+
+    def writing(self, key: str) -> tuple[str, dict[str, Any] | None]:
+        """Give the path of the file: writing it needs no request."""
+        return str(self._files / key.lstrip("/")), None
+
+    @property
+    def _files(self) -> Path:
+        return self._directory / "objects"
+
+    def _more_arguments(self) -> list[str]:
+        return ["--directory", str(self._files)]
+
+
+#: Kinds of object servers, by the name that `Testbed` takes.
+OBJECT_SERVERS: Final[Mapping[str, type[ObjectServer]]] = MappingProxyType(
+    {"moto": ObjectServer, "files": FileObjectServer}
+)

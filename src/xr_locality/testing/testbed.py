@@ -24,7 +24,7 @@ from xr_locality.testing import watchdog
 from xr_locality.testing.gateway import GatewayServer
 from xr_locality.testing.hosts import LOOPBACK
 from xr_locality.testing.network import EmulatedNetwork
-from xr_locality.testing.objects import ObjectServer, bucket_name
+from xr_locality.testing.objects import OBJECT_SERVERS, ObjectServer, bucket_name
 from xr_locality.testing.servers import Server
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class Testbed:
         region's servers and clusters then run in its namespace. One that is not
         running is started and closed with the testbed. By default all run side by
         side on this machine.
+    objects : str, optional
+        Which object servers: ``"moto"``, which know all of S3 that tests need, or
+        ``"files"``, which know reading and are fast.
     start_timeout : float
         Seconds that all servers together may take to start.
     keep_logs : bool
@@ -105,6 +108,7 @@ class Testbed:
         regions: Iterable[Region | str] | None = None,
         *,
         network: EmulatedNetwork | None = None,
+        objects: str = "moto",
         start_timeout: float = 30.0,
         keep_logs: bool = False,
         outside_bytes_per_second: float | None = None,
@@ -112,6 +116,11 @@ class Testbed:
         if regions is None:
             regions = _REGIONS if network is None else network.regions
         self._named = _checked_regions(regions, network)
+        if objects not in OBJECT_SERVERS:
+            raise ConfigurationError(
+                f"There are no object servers {objects!r}, only {', '.join(OBJECT_SERVERS)}."
+            )
+        self._objects = OBJECT_SERVERS[objects]
         _check_installed()
         self._start_timeout = start_timeout
         self._keep_logs = keep_logs
@@ -270,13 +279,13 @@ class Testbed:
             The URL, to be opened with the object server's ``storage_options``.
         """
         objects = self[region].objects
-        url = objects.url(name)
+        target, options = objects.writing(name)
         with warnings.catch_warnings():
             # Consolidated metadata open faster and without a warning, but zarr
             # warns of writing them: format 3 does not specify them.
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
-            dataset.to_zarr(url, storage_options=objects.storage_options, **to_zarr_kwargs)
-        return url
+            dataset.to_zarr(target, storage_options=options, **to_zarr_kwargs)
+        return objects.url(name)
 
     def catalog(self, path: str | Path, entries: Mapping[str, str]) -> Path:
         """Write an Intake catalog of zarr stores, each tagged with its region.
@@ -334,7 +343,7 @@ class Testbed:
                 gateway=GatewayServer(
                     region=region, directory=directory, environ=environ, host=host
                 ),
-                objects=ObjectServer(
+                objects=self._objects(
                     region=region,
                     directory=directory,
                     environ=environ,

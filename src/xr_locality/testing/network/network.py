@@ -25,6 +25,7 @@ from xr_locality.testing.hosts import Host
 from xr_locality.testing.namespaces import call_in, make_device, make_namespace, missing
 from xr_locality.testing.network.forward import MESSAGE_NBYTES, end_processes
 from xr_locality.testing.network.links import EmulatedLink, LinkCounts, Links, Pair, fill_in
+from xr_locality.testing.network.measure import MeasuredLink, measure
 
 __all__ = ["LOCAL", "EmulatedNetwork"]
 
@@ -41,6 +42,7 @@ _MOST_REGIONS: Final = 250
 _ATTEMPTS: Final = 50
 _ANSWER_SECONDS: Final = 20.0
 _END_SECONDS: Final = 20.0
+_MEASUREMENTS: Final = 3
 
 
 class EmulatedNetwork:
@@ -285,6 +287,61 @@ class EmulatedNetwork:
             for source, target, nbytes, payload, packets, dropped in self._ask("count")
             for pair in [(regions[source], regions[target])]
         }
+
+    def measure(self, *, seconds: float = 1.0) -> tuple[MeasuredLink, ...]:
+        """Measure round trip and throughput of each link.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            How long each TCP stream is measured, after its start. Streams that
+            together are slow enough run at the same time.
+        """
+        return measure(self, pairs=list(self._links), seconds=seconds)
+
+    def verify(
+        self, *, tolerance: float = 0.1, slack_seconds: float = 0.001, seconds: float = 1.0
+    ) -> tuple[MeasuredLink, ...]:
+        """Measure each link, and check that it is as it was set.
+
+        Throughput is that of one TCP stream: the link's rate less 52 bytes of headers a
+        packet, 3.5 % of 1500. It is not checked where packets get lost, since it then
+        depends on how TCP takes that, nor where the link has no rate. Links that are
+        off are measured again, twice at most: another process may have had the cores.
+
+        Parameters
+        ----------
+        tolerance : float, optional
+            Fraction by which a figure may be off.
+        slack_seconds : float, optional
+            By which a round trip may be off in any case.
+        seconds : float, optional
+            How long each TCP stream is measured, after its start.
+
+        Raises
+        ------
+        EndpointError
+            If a link is not as it was set. The message lists all of them.
+        """
+        found: dict[Pair, MeasuredLink] = {}
+        wrong = list(self._links)
+        for _ in range(_MEASUREMENTS):
+            found.update({each.pair: each for each in measure(self, pairs=wrong, seconds=seconds)})
+            wrong = [
+                pair
+                for pair in wrong
+                if not found[pair].agrees(tolerance=tolerance, slack_seconds=slack_seconds)
+            ]
+            if not wrong:
+                break
+        measured = tuple(found[pair] for pair in self._links)
+        if wrong:
+            listed = "\n".join(str(found[pair]) for pair in wrong)
+            raise EndpointError(
+                f"{len(wrong)} of {len(measured)} links are off by more than {tolerance:.0%}. "
+                f"A busy machine is too slow for fast links.\n{listed}"
+            )
+        return measured
 
     def __enter__(self) -> Self:
         self.start()
