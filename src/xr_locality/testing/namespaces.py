@@ -7,7 +7,6 @@ runs in it, so that nothing is left of it afterwards.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import platform
 import shutil
@@ -128,6 +127,8 @@ def make_device(namespace: int | None, name: str, *, address: str, mtu: int) -> 
         Its file: what is read was sent from the namespace, what is written arrives in
         it. The device goes when it is closed.
     """
+    # Not on every system.
+    import fcntl
 
     def make() -> int:
         device = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -146,6 +147,8 @@ def make_device(namespace: int | None, name: str, *, address: str, mtu: int) -> 
 def _configure(
     name: str, *, address: str | None = None, mtu: int | None = None, up: bool = False
 ) -> None:
+    import fcntl
+
     encoded = name.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         if address is not None:

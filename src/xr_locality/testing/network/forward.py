@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import heapq
 import json
 import math
@@ -105,7 +104,7 @@ class Forwarder:
     def run(self) -> None:
         """Forward until the owner closes the control socket, or is gone."""
         for device in self._devices:
-            fcntl.ioctl(device, TUNSETOFFLOAD, OFFLOAD)
+            set_offload(device, OFFLOAD)
         place_of = {device: place for place, device in enumerate(self._devices)}
         control = self._control.fileno()
         waited_for = [control, *self._devices]
@@ -194,7 +193,7 @@ class Forwarder:
         # A fraction of packets is a fraction of packets only where they are not bundled.
         for device, links_out in zip(self._devices, self._links, strict=True):
             lossy = any(link.loss for link in links_out)
-            fcntl.ioctl(device, TUNSETOFFLOAD, 0 if lossy else OFFLOAD)
+            set_offload(device, 0 if lossy else OFFLOAD)
 
     def do_cut(self, *, pairs: Iterable[Sequence[int]], seconds: float) -> None:
         """Let nothing pass for so many seconds; what is under way is lost."""
@@ -214,6 +213,14 @@ class Forwarder:
             for link in links
             if link.target != source
         ]
+
+
+def set_offload(device: int, features: int) -> None:
+    """Say what the kernel may leave to whoever reads from a device."""
+    # Not on every system, and the owner imports this module too.
+    import fcntl
+
+    fcntl.ioctl(device, TUNSETOFFLOAD, features)
 
 
 def measure(data: bytes) -> tuple[int, int, int]:

@@ -288,19 +288,31 @@ class EmulatedNetwork:
             for pair in [(regions[source], regions[target])]
         }
 
-    def measure(self, *, seconds: float = 1.0) -> tuple[MeasuredLink, ...]:
+    def measure(
+        self,
+        *,
+        pairs: Iterable[tuple[Region | str, Region | str]] | None = None,
+        seconds: float = 1.0,
+    ) -> tuple[MeasuredLink, ...]:
         """Measure round trip and throughput of each link.
 
         Parameters
         ----------
+        pairs : iterable of (Region or str, Region or str), optional
+            Whose links, by default all.
         seconds : float, optional
             How long each TCP stream is measured, after its start. Streams that
             together are slow enough run at the same time.
         """
-        return measure(self, pairs=list(self._links), seconds=seconds)
+        return measure(self, pairs=self._pairs(pairs), seconds=seconds)
 
     def verify(
-        self, *, tolerance: float = 0.1, slack_seconds: float = 0.001, seconds: float = 1.0
+        self,
+        *,
+        pairs: Iterable[tuple[Region | str, Region | str]] | None = None,
+        tolerance: float = 0.1,
+        slack_seconds: float = 0.001,
+        seconds: float = 1.0,
     ) -> tuple[MeasuredLink, ...]:
         """Measure each link, and check that it is as it was set.
 
@@ -311,6 +323,8 @@ class EmulatedNetwork:
 
         Parameters
         ----------
+        pairs : iterable of (Region or str, Region or str), optional
+            Whose links, by default all.
         tolerance : float, optional
             Fraction by which a figure may be off.
         slack_seconds : float, optional
@@ -324,7 +338,7 @@ class EmulatedNetwork:
             If a link is not as it was set. The message lists all of them.
         """
         found: dict[Pair, MeasuredLink] = {}
-        wrong = list(self._links)
+        asked = wrong = self._pairs(pairs)
         for _ in range(_MEASUREMENTS):
             found.update({each.pair: each for each in measure(self, pairs=wrong, seconds=seconds)})
             wrong = [
@@ -334,7 +348,7 @@ class EmulatedNetwork:
             ]
             if not wrong:
                 break
-        measured = tuple(found[pair] for pair in self._links)
+        measured = tuple(found[pair] for pair in asked)
         if wrong:
             listed = "\n".join(str(found[pair]) for pair in wrong)
             raise EndpointError(
@@ -463,6 +477,11 @@ class EmulatedNetwork:
             for start, end in self._ways(one, other, both_ways=both_ways)
         ]
         self._ask("cut", pairs=pairs, seconds=seconds)
+
+    def _pairs(self, pairs: Iterable[tuple[Region | str, Region | str]] | None) -> list[Pair]:
+        if pairs is None:
+            return list(self._links)
+        return [self._ways(*pair, both_ways=False)[0] for pair in pairs]
 
     def _ways(self, source: Region | str, target: Region | str, *, both_ways: bool) -> list[Pair]:
         pair = self._known(source), self._known(target)
