@@ -2,7 +2,7 @@
 
 from xr_locality.testing.gateway import REGION_VARIABLE, GatewayServer
 from xr_locality.testing.network import EmulatedLink, EmulatedNetwork, LinkCounts
-from xr_locality.testing.objects import AccessRecord, ObjectServer
+from xr_locality.testing.objects import AccessRecord, FileObjectServer, ObjectServer
 from xr_locality.testing.testbed import EmulatedRegion, Testbed
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "EmulatedLink",
     "EmulatedNetwork",
     "EmulatedRegion",
+    "FileObjectServer",
     "GatewayServer",
     "LinkCounts",
     "ObjectServer",

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from xr_locality.errors import ConfigurationError
 from xr_locality.regions.model import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.servers import Server, ask
@@ -95,6 +94,8 @@ class ObjectServer(Server):
     """
 
     kind: ClassVar[str] = "object server"
+    #: Whether it can send slowly to readers outside of the region.
+    slows_outsiders: ClassVar[bool] = True
     _script: ClassVar[Path] = Path(__file__).with_name("serve_objects.py")
 
     def __init__(
@@ -199,23 +200,11 @@ class FileObjectServer(ObjectServer):
     """An S3 server whose objects are files, as fast as the machine sends files.
 
     It knows what reading needs, and to put and delete whole objects. Parameters are
-    those of `ObjectServer`.
-
-    Raises
-    ------
-    ConfigurationError
-        If `outside_bytes_per_second` is given: an emulated network does that.
+    those of `ObjectServer`, but for `outside_bytes_per_second`.
     """
 
+    slows_outsiders: ClassVar[bool] = False
     _script: ClassVar[Path] = Path(__file__).with_name("serve_files.py")
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if self._outside_bytes_per_second is not None:
-            raise ConfigurationError(
-                "An object server of files sends as fast as it can. Put an emulated network "
-                "between the regions instead of outside_bytes_per_second."
-            )
 
     def writing(self, key: str) -> tuple[str, dict[str, Any] | None]:
         """Give the path of the file: writing it needs no request."""

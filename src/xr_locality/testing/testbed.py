@@ -121,6 +121,11 @@ class Testbed:
                 f"There are no object servers {objects!r}, only {', '.join(OBJECT_SERVERS)}."
             )
         self._objects = OBJECT_SERVERS[objects]
+        if outside_bytes_per_second is not None and not self._objects.slows_outsiders:
+            raise ConfigurationError(
+                f"Object servers {objects!r} send as fast as they can. Put an emulated network "
+                "between the regions instead of outside_bytes_per_second."
+            )
         _check_installed()
         self._start_timeout = start_timeout
         self._keep_logs = keep_logs
