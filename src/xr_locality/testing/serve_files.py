@@ -64,13 +64,27 @@ class Bucket:
 
     def put(self, path: Path, body: Any, nbytes: int) -> None:
         """Write an object, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._directory.parent, delete=False) as file:
             remaining = nbytes
             while remaining and (part := body.read(min(remaining, 2**20))):
                 file.write(part)
                 remaining -= len(part)
-        Path(file.name).replace(path)
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Somebody may delete the directory's last object meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                Path(file.name).replace(path)
+                return
+
+    def delete(self, path: Path) -> None:
+        """Delete an object, and directories that it leaves empty: a bucket has none."""
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            path.unlink()
+            with contextlib.suppress(OSError):
+                for directory in path.parents:
+                    if directory == self._directory:
+                        return
+                    directory.rmdir()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -214,8 +228,7 @@ class Handler(BaseHTTPRequestHandler):
     def _delete(self, key: str) -> None:
         path = self.bucket.path(key)
         if path is not None:
-            with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-                path.unlink()
+            self.bucket.delete(path)
 
     def _refuse(self, status: HTTPStatus, code: str, *, logged: int | None = None) -> None:
         body = f"<Error><Code>{code}</Code><Message>{status.phrase}</Message></Error>"
