@@ -27,7 +27,9 @@ Run = Callable[[Any], Any]
 def listening() -> set[tuple[str, int]]:
     """Say on which addresses and ports this process listens."""
     connections = psutil.Process().net_connections("inet")
-    return {(one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN}
+    return {
+        (one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN
+    }
 
 
 def test_computes_in_this_process_and_ends(run: Run) -> None:
