@@ -303,18 +303,32 @@ class Session:
 
         return EndpointPool(self._endpoints).find(scheduler_address)
 
-    def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
+    def circumstances(self, **policy: Any) -> Circumstances:
+        """Gather what a plan depends on besides the graph.
+
+        Parameters
+        ----------
+        **policy : Any
+            Settings for one plan alone.
+
+        Returns
+        -------
+        Circumstances
+            For :func:`~xr_locality.plan.build.build_plan`.
+        """
         settings = self.settings(**policy)
         named = policy.get("endpoints")
         usable = self.regions if named is None else tuple(sorted(_to_endpoints(settings.endpoints)))
-        circumstances = Circumstances(
+        return Circumstances(
             settings=settings,
             usable=usable,
             chain=Chain.from_settings(settings),
             costs=CostModel(settings.prices, links=settings.links),
             find_cluster=self.find,
         )
-        return build_plan(bundle, circumstances, session=self)
+
+    def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
+        return build_plan(bundle, self.circumstances(**policy), session=self)
 
     def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in policy.items() if value is not None}

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
+import xarray as xr
 
 import xr_locality as xl
+from xr_locality.regions.model import Region
 from xr_locality.testing.answers import assert_same, compute_plainly
 from xr_locality.testing.inprocess import run_here
 from xr_locality.testing.invariants import check_plan
@@ -75,3 +80,17 @@ def test_few_cells_keep_the_graph() -> None:
     assert [len(each) for each in small.__dask_graph__().layers.values()] == [
         len(each) for each in large.__dask_graph__().layers.values()
     ]
+
+
+@every_workload
+def test_split_by_hand_gives_the_plain_answer(workload: Workload) -> None:
+    """A workload that is split by hand gives what dask gives, but for rounding."""
+    sent: list[Region] = []
+
+    def compute(lazy: Mapping[Region, Any]) -> Mapping[Region, Any]:
+        sent.extend(lazy)
+        return {region: each.compute(scheduler="sync") for region, each in lazy.items()}
+
+    done = workload.run_by_hand(compute, shrink=SHRINK)
+    xr.testing.assert_allclose(done, workload.build(shrink=SHRINK).compute(), rtol=1e-4)
+    assert set(sent) == set(workload.regions)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from xr_locality.placement.problem import PlacementProblem, Prices, evaluate
 from xr_locality.placement.program import program_size, solve_program
 from xr_locality.placement.swaps import improve
 
-__all__ = ["Placement", "solve"]
+__all__ = ["Placement", "Solver", "solve"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,10 @@ class Placement:
     def gap(self) -> float:
         """How far the cost may be above the optimum, as a share of the cost; 0.0 is proven."""
         return (self.cost - self.lower_bound) / self.cost if self.cost else 0.0
+
+
+#: Places the tasks of a problem.
+Solver: TypeAlias = Callable[[PlacementProblem, Prices], Placement]
 
 
 def solve(problem: PlacementProblem, prices: Prices) -> Placement:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xr_locality.config import Settings
 from xr_locality.placement.costs import Cost, CostModel
+from xr_locality.placement.solve import Solver, solve
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import Region
 
@@ -29,6 +30,9 @@ class Circumstances:
         Prices and bandwidths.
     find_cluster : callable
         Maps a scheduler's address to the region of its endpoint.
+    solver : callable, optional
+        What places tasks that lie in several regions. Another than the best there is
+        serves to compare with.
     """
 
     settings: Settings
@@ -36,6 +40,7 @@ class Circumstances:
     chain: Chain
     costs: CostModel
     find_cluster: Callable[[str], Region | None]
+    solver: Solver = solve
 
     @property
     def client(self) -> Region:

@@ -218,6 +218,7 @@ class _Decision:
             client=circumstances.client,
             prices=self.prices,
             remote_read=circumstances.settings.remote_read == "allowed",
+            solver=circumstances.solver,
         )
         solution = placed.solution
         slack = (solution.cost - solution.lower_bound) * placed.unit

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xr_locality.placement.problem import Prices
-from xr_locality.placement.solve import Placement, solve
+from xr_locality.placement.solve import Placement, Solver, solve
 from xr_locality.plan.reads import Reads
 from xr_locality.plan.replicas import PricesOf, ReplicaRead, nearest
 from xr_locality.plan.state import Stated, state
@@ -83,6 +83,7 @@ def place(
     client: Region,
     prices: PricesOf,
     remote_read: bool,
+    solver: Solver = solve,
 ) -> Placed:
     """Decide where each task of a graph runs.
 
@@ -104,6 +105,8 @@ def place(
         Prices a byte between places.
     remote_read : bool
         Whether another region's workers may read a source's stored bytes.
+    solver : callable, optional
+        What places the tasks, if not the best there is.
 
     Returns
     -------
@@ -123,12 +126,12 @@ def place(
         state, reads, hosts=hosts, regions=regions, client=client, remote_read=remote_read
     )
     stated = ask(listed=False)
-    solution, priced = _solve(stated, prices)
+    solution, priced = _solve(stated, prices, solver)
     remote = _remote_reads(stated, solution, prices)
     if remote:
         logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
         stated = ask(listed=True)
-        solution, priced = _solve(stated, prices)
+        solution, priced = _solve(stated, prices, solver)
         remote = _remote_reads(stated, solution, prices)
     where = np.full(reads.structure.n_tasks, -1, dtype=np.int64)
     where[stated.tasks] = solution.placed
@@ -141,9 +144,9 @@ def place(
     )
 
 
-def _solve(stated: Stated, prices: PricesOf) -> tuple[Placement, Prices]:
+def _solve(stated: Stated, prices: PricesOf, solver: Solver) -> tuple[Placement, Prices]:
     priced = stated.priced(prices(stated.problem.places))
-    return solve(stated.problem, priced), priced
+    return solver(stated.problem, priced), priced
 
 
 def _worth_trying(
