@@ -126,6 +126,11 @@ class DeclaredStore(MemoryStore):
     def __dask_tokenize__(self) -> object:
         return type(self).__qualname__, self._store_dict.name, self._store_dict.chunked
 
+    def objects(self) -> Iterator[tuple[str, bytes]]:
+        """Make every object, one at a time: to store them somewhere."""
+        for key in self._store_dict:
+            yield key, self._store_dict[key].to_bytes()
+
     async def getsize(self, key: str) -> int:
         """Tell the stored bytes of one object, without making it."""
         size = self._store_dict.size(key)

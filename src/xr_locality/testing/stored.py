@@ -1,0 +1,84 @@
+"""Declared datasets, written into the object servers of a testbed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import xarray as xr
+
+from xr_locality.api import tag
+from xr_locality.regions.model import Region
+from xr_locality.testing.declared import DeclaredVariable, declare
+from xr_locality.testing.objects import CLIENT
+
+if TYPE_CHECKING:
+    from xr_locality.testing.testbed import Testbed
+
+__all__ = ["ReadsElsewhere", "StoredDatasets"]
+
+
+@dataclass(slots=True)
+class StoredDatasets:
+    """Opens declared datasets from the testbed's object servers, written there at first.
+
+    Parameters
+    ----------
+    bed : Testbed
+        Where to write them.
+    """
+
+    bed: Testbed
+    _written: set[str] = field(default_factory=set)
+
+    def __call__(
+        self,
+        name: str,
+        region: Region,
+        coords: Mapping[str, Any],
+        variables: Mapping[str, DeclaredVariable],
+    ) -> xr.Dataset:
+        """Open a dataset; see :data:`~xr_locality.testing.workloads.Opener`."""
+        objects = self.bed[region].objects
+        url = objects.url(f"{name}.zarr")
+        if url not in self._written:
+            declared = declare(name, coords=coords, variables=variables)
+            fs, root = fsspec.url_to_fs(url, **objects.storage_options)
+            for key, value in declared.objects():
+                fs.pipe_file(f"{root}/{key}", value)
+            self._written.add(url)
+        opened = xr.open_zarr(
+            url, storage_options=objects.storage_options, chunks={}, consolidated=False
+        )
+        return tag(opened, region)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadsElsewhere:
+    """Counts the stored bytes that others than a region's own workers read, by access logs.
+
+    Values that workers send to each other are not among them.
+
+    Parameters
+    ----------
+    bed : Testbed
+        Whose object servers.
+    client : Region
+        What this process counts as.
+    """
+
+    bed: Testbed
+    client: Region
+
+    def read(self) -> Mapping[tuple[Region, Region], int]:
+        """Tell the bytes of each ordered pair so far."""
+        moved: dict[tuple[Region, Region], int] = {}
+        for each in self.bed:
+            for record in each.objects.requests():
+                reader = self.client if record.reader == CLIENT else Region.parse(record.reader)
+                if record.method == "GET" and reader != each.region:
+                    pair = each.region, reader
+                    moved[pair] = moved.get(pair, 0) + (record.nbytes or 0)
+        return moved
