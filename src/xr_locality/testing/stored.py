@@ -24,6 +24,8 @@ __all__ = ["ReadsElsewhere", "StoredDatasets"]
 class StoredDatasets:
     """Opens declared datasets from the testbed's object servers, written there at first.
 
+    Each is opened once: what ways are compared by is what they take to compute.
+
     Parameters
     ----------
     bed : Testbed
@@ -31,7 +33,7 @@ class StoredDatasets:
     """
 
     bed: Testbed
-    _written: set[str] = field(default_factory=set)
+    _opened: dict[str, xr.Dataset] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -43,16 +45,15 @@ class StoredDatasets:
         """Open a dataset; see :data:`~xr_locality.testing.workloads.Opener`."""
         objects = self.bed[region].objects
         url = objects.url(f"{name}.zarr")
-        if url not in self._written:
+        if url not in self._opened:
             declared = declare(name, coords=coords, variables=variables)
             fs, root = fsspec.url_to_fs(url, **objects.storage_options)
-            for key, value in declared.objects():
-                fs.pipe_file(f"{root}/{key}", value)
-            self._written.add(url)
-        opened = xr.open_zarr(
-            url, storage_options=objects.storage_options, chunks={}, consolidated=False
-        )
-        return tag(opened, region)
+            fs.pipe({f"{root}/{key}": value for key, value in declared.objects()})
+            opened = xr.open_zarr(
+                url, storage_options=objects.storage_options, chunks={}, consolidated=False
+            )
+            self._opened[url] = tag(opened, region)
+        return self._opened[url]
 
 
 @dataclass(frozen=True, slots=True)
