@@ -24,7 +24,7 @@ from xr_locality.placement.problem import PlacementProblem, Prices, evaluate
 from xr_locality.placement.solve import Placement
 from xr_locality.plan.build import build_plan
 from xr_locality.plan.model import Plan
-from xr_locality.regions.model import Region
+from xr_locality.regions.model import LOCAL, Region
 from xr_locality.session import Session
 from xr_locality.testing.workloads import Opener, Workload
 
@@ -164,7 +164,7 @@ class Runner:
         self._costs = costs or CostModel()
         self._stack = ExitStack()
         self._clients: dict[Region, Any] = {}
-        self._session = Session({str(region): each for region, each in clusters.items()})
+        self._session = Session(clusters, objective="bytes", client_region=str(LOCAL))
         self._alone: dict[Region, Session] = {}
 
     def __enter__(self) -> Self:
@@ -172,7 +172,7 @@ class Runner:
             client = cluster.get_client(set_as_default=False)
             self._clients[region] = self._stack.enter_context(client)
             self._alone[region] = self._stack.enter_context(
-                Session({str(region): cluster}, missing_endpoint="nearest")
+                Session({region: cluster}, missing_endpoint="nearest", client_region=str(LOCAL))
             )
         self._stack.enter_context(self._session)
         return self

@@ -47,8 +47,10 @@ class StoredDatasets:
         url = objects.url(f"{name}.zarr")
         if url not in self._opened:
             declared = declare(name, coords=coords, variables=variables)
-            fs, root = fsspec.url_to_fs(url, **objects.storage_options)
-            fs.pipe({f"{root}/{key}": value for key, value in declared.objects()})
+            where, options = objects.writing(f"{name}.zarr")
+            fs, root = fsspec.url_to_fs(where, **(options or {"auto_mkdir": True}))
+            for key, value in declared.objects():
+                fs.pipe_file(f"{root}/{key}", value)
             opened = xr.open_zarr(
                 url, storage_options=objects.storage_options, chunks={}, consolidated=False
             )
