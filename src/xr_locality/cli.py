@@ -244,6 +244,49 @@ def _run_workloads(given: argparse.Namespace) -> None:
     print(describe_workloads(n_tasks=given.tasks, objective=given.objective))
 
 
+def _add_bench_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="SECTIONS",
+        help="some of reductions,notebook,workloads,scale (default: all)",
+    )
+    parser.add_argument("--quick", action="store_true", help="less data, and each way once")
+    parser.add_argument(
+        "--output",
+        default="results.json",
+        metavar="FILE",
+        help="where to keep the results (default: %(default)s)",
+    )
+
+
+def _run_bench_run(given: argparse.Namespace) -> None:
+    from xr_locality.demo.bench import run_bench
+
+    def tell(text: str) -> None:
+        print(text, flush=True)
+
+    run_bench(given.only, quick=given.quick, output=given.output, tell=tell)
+
+
+def _add_bench_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", nargs="+", metavar="FILE", help="that 'bench run' wrote")
+    parser.add_argument(
+        "--output",
+        default="report.html",
+        metavar="FILE",
+        help="the page to write (default: %(default)s)",
+    )
+
+
+def _run_bench_report(given: argparse.Namespace) -> None:
+    from xr_locality.demo.bench import write_report
+
+    write_report(given.results, output=given.output)
+    print(f"wrote {given.output}")
+
+
 def _add_objective(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
@@ -299,6 +342,16 @@ COMMANDS: Final[Mapping[str, Command]] = {
         summary="plan real analyses of declared data, and price other ways to do the work",
         add_arguments=_add_workloads_arguments,
         run=_run_workloads,
+    ),
+    "bench run": Command(
+        summary="measure region against cross-region on an emulated WAN (root on Linux)",
+        add_arguments=_add_bench_run_arguments,
+        run=_run_bench_run,
+    ),
+    "bench report": Command(
+        summary="make a page of what was measured, with plots",
+        add_arguments=_add_bench_report_arguments,
+        run=_run_bench_report,
     ),
 }
 

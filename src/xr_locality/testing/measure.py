@@ -27,7 +27,7 @@ from xr_locality.testing.workloads import AWS, AZURE, GCP, WORKLOADS, Opener
 if TYPE_CHECKING:
     from dask_gateway import GatewayCluster
 
-__all__ = ["SECTIONS", "Means", "measure"]
+__all__ = ["SECTIONS", "Means", "describe", "measure", "measure_reading"]
 
 #: What can be measured.
 SECTIONS: Final = ("reductions", "notebook", "workloads", "scale")
@@ -57,7 +57,7 @@ class Means:
     opener: Opener
 
     def _mean(self, name: str, region: Region) -> Any:
-        coords = {
+        coords: dict[str, Any] = {
             "time": (np.arange(self.n_chunks), {}),
             "y": (np.arange(_CELLS), {}),
             "x": (np.arange(_CELLS), {}),
@@ -180,7 +180,45 @@ def _regions() -> Iterator[_Place]:
         bed = stack.enter_context(Testbed(network=network, objects="files"))
         clusters = {each.region: stack.enter_context(_cluster(each)) for each in bed}
         runner = stack.enter_context(Runner(clusters, crossings=_Counted(network)))
-        yield _Place(network, StoredDatasets(bed), runner)
+        place = _Place(network, StoredDatasets(bed), runner)
+        # Links are opened and modules imported once.
+        runner.compare(Means(n_chunks=1, opener=place.opener))
+        yield place
+
+
+def measure_reading(*, nbytes: int = 32 * 10**6) -> Mapping[tuple[str, str, int], float]:
+    """Measure how fast a region's workers read stored chunks, beside them and from elsewhere.
+
+    Parameters
+    ----------
+    nbytes : int
+        Stored bytes that are read each time.
+
+    Returns
+    -------
+    mapping of (reader, chunk, concurrency) to float
+        Bytes a second, by ``"in-region"`` or ``"cross-region"``, the size of chunks in
+        words, and how many are asked for at once. The network is as for the rest: 60 ms
+        and 200 Mbit/s.
+    """
+    rates = {}
+    with _regions() as place:
+        for megabytes in (1, 16):
+            name, keys = f"chunks-{megabytes}", nbytes // (megabytes * 10**6)
+            place.opener(
+                name,
+                AWS,
+                {"x": (np.arange(keys * megabytes * 10**6 // 4), {})},
+                {"t": DeclaredVariable(dims=("x",), chunks=(megabytes * 10**6 // 4,), dtype="f4")},
+            )
+            objects = place.opener.bed[AWS].objects
+            urls = [objects.url(f"{name}.zarr/t/c/{number}") for number in range(keys)]
+            for reader, region in (("in-region", AWS), ("cross-region", GCP)):
+                for concurrency in (1, 8):
+                    rates[reader, f"{megabytes} MB", concurrency] = place.runner.read_rate(
+                        urls, objects.storage_options, region=region, concurrency=concurrency
+                    )
+    return rates
 
 
 @dataclass(frozen=True, slots=True)
