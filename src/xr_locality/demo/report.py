@@ -119,7 +119,7 @@ def draw_works(works: Sequence[WorkResult]) -> Figure:
     seconds.set_yticks(range(len(works)), [_wrapped(work.name) for work in works])
     seconds.invert_yaxis()
     seconds.set_xlabel("seconds, as the user waits")
-    nbytes.set_xlabel("MB between regions (dotted: the least that any plan moves)")
+    nbytes.set_xlabel("MB between regions; dotted: the least of any plan")
     nbytes.set_xscale("log")
     figure.legend(loc="outside upper center", ncols=len(ways), frameon=False)
     _style(figure)
@@ -173,7 +173,7 @@ def _works_table(works: Sequence[WorkResult]) -> str:
         fewest = min(way.nbytes for way in work.ways.values())
         cells = "".join(
             f"<td{' class=best' * (way.nbytes == fewest)}>{way.seconds:.1f} s<br>"
-            f"{format_bytes(way.nbytes)}<br>{way.usd:.4f} USD</td>"
+            f"{format_bytes(way.nbytes)}<br>{_usd(way.usd)}</td>"
             for way in work.ways.values()
         )
         rows.append(
@@ -185,6 +185,11 @@ def _works_table(works: Sequence[WorkResult]) -> str:
         f"<table><tr><th>work</th>{head}<th>least of any plan</th><th>plan's values, counted</th>"
         f"</tr>{''.join(rows)}</table>"
     )
+
+
+def _usd(usd: float) -> str:
+    # What is measured here is small: a run costs parts of a cent.
+    return f"{usd * 100:.2f} ¢" if usd < 1 else f"{usd:,.2f} USD"
 
 
 def _scale_table(scale: Sequence[ScaleResult]) -> str:

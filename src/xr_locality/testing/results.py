@@ -193,7 +193,7 @@ class Results:
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON."""
-        text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+        text = json.dumps(dataclasses.asdict(self), indent=1)
         Path(path).write_text(f"{text}\n", "utf-8")
 
     @classmethod

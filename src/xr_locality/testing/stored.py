@@ -51,11 +51,10 @@ class StoredDatasets:
             fs, root = fsspec.url_to_fs(where, **(options or {"auto_mkdir": True}))
             for key, value in declared.objects():
                 fs.pipe_file(f"{root}/{key}", value)
-            opened = xr.open_zarr(
+            self._opened[url] = xr.open_zarr(
                 url, storage_options=objects.storage_options, chunks={}, consolidated=False
             )
-            self._opened[url] = tag(opened, region)
-        return self._opened[url]
+        return tag(self._opened[url], region)
 
 
 @dataclass(frozen=True, slots=True)
