@@ -248,7 +248,7 @@ def _cluster(region: EmulatedRegion) -> Iterator[GatewayCluster]:
 def _reductions(place: _Place, quick: bool) -> Iterator[WorkResult]:
     for rate in (_SLOW, _RATE):
         place.set_rate(rate)
-        work = Means(n_chunks=8 if quick else 40, opener=place.opener)
+        work = Means(n_chunks=4 if quick else 40, opener=place.opener)
         compared = place.runner.compare(work, rounds=1 if quick else 3)
         yield _result(
             "reductions",

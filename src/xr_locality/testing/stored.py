@@ -35,6 +35,10 @@ class StoredDatasets:
     bed: Testbed
     _opened: dict[str, xr.Dataset] = field(default_factory=dict)
 
+    def url(self, name: str, region: Region) -> str:
+        """Tell where a dataset lies, or will lie."""
+        return self.bed[region].objects.url(f"{name}.zarr")
+
     def __call__(
         self,
         name: str,
@@ -44,7 +48,7 @@ class StoredDatasets:
     ) -> xr.Dataset:
         """Open a dataset; see :data:`~xr_locality.testing.workloads.Opener`."""
         objects = self.bed[region].objects
-        url = objects.url(f"{name}.zarr")
+        url = self.url(name, region)
         if url not in self._opened:
             declared = declare(name, coords=coords, variables=variables)
             where, options = objects.writing(f"{name}.zarr")
