@@ -34,6 +34,7 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
+from xr_locality.plan.portable import open_files_again
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
 
@@ -354,7 +355,7 @@ class Session:
                 key="transfer",
             )
         self._tell_if_local(plan)
-        plan = plan.reading_replicas()
+        plan = open_files_again(plan.reading_replicas())
         with self._lock:
             pool, loop = self._open_pool()
             links = self._links

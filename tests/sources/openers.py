@@ -134,6 +134,10 @@ def zarr_mapping(place: Place) -> Any:
 def _cached(place: Place, cache: str) -> Any:
     url = _write_zarr(place)
     options = {cache: {"cache_storage": tempfile.mkdtemp()}, place.protocol: dict(place.options)}
+    # One after another: threads that fill a cache at once get in each other's way.
+    filesystem, path = fsspec.url_to_fs(f"{cache}::{url}", **options)
+    for name in filesystem.find(path):
+        filesystem.cat_file(name)
     return xr.open_zarr(f"{cache}::{url}", storage_options=options)
 
 
@@ -345,7 +349,7 @@ def dataframe_parquet(place: Place) -> Any:
 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "part.0.parquet"
-        pd.DataFrame({"tp": np.arange(10)}).to_parquet(path)
+        pd.DataFrame({"tp": values().ravel()}).to_parquet(path)
         place.below("a.parquet").put(path, "part.0.parquet")
     url = f"{place.url}/a.parquet"
     # HTTP cannot list a directory.
@@ -360,6 +364,6 @@ def dataframe_csv(place: Place) -> Any:
 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "a.csv"
-        pd.DataFrame({"tp": np.arange(10)}).to_csv(path)
+        pd.DataFrame({"tp": values().ravel()}).to_csv(path)
         url = place.put(path, "a.csv")
     return dd.read_csv(url, storage_options=dict(place.options))

@@ -89,7 +89,7 @@ class _EmbeddedConnection(Connection):
         self._threads = threads
 
     async def _reach(self, resources: AsyncExitStack) -> Route:
-        from distributed import Scheduler, Worker
+        from distributed import Client, Scheduler, Worker
         from distributed.utils import silence_logging_cmgr
 
         # As LocalCluster does: otherwise each start prints a page.
@@ -112,4 +112,11 @@ class _EmbeddedConnection(Connection):
         worker.memory_manager.memory_pause_fraction = False
         resources.push_async_callback(worker.close, reason="xr-locality is done with it")
         await worker
+        # A task that computes makes its worker a client, which would become the default
+        # one of the user's own process.
+        worker._client = await resources.enter_async_context(
+            Client(
+                scheduler.address, asynchronous=True, set_as_default=False, direct_to_workers=True
+            )
+        )
         return Route(address=scheduler.address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from xarray.backends.netCDF4_ import BaseNetCDF4Array
@@ -12,7 +12,9 @@ from xarray.backends.scipy_ import ScipyArrayWrapper
 from xr_locality.sources.base import Found, Walk
 from xr_locality.sources.stored import ask_once
 
-__all__ = ["NetcdfFinder"]
+__all__ = ["NetcdfFinder", "is_variable"]
+
+_DETAIL: Final = "netCDF variable"
 
 
 class NetcdfFinder:
@@ -36,13 +38,18 @@ class NetcdfFinder:
         return [
             each.inside(
                 path,
-                detail=f"netCDF variable {variable!r}",
+                detail=f"{_DETAIL} {variable!r}",
                 array_nbytes=nbytes,
                 itemsize=None if nbytes is None else np.dtype(obj.dtype).itemsize,
                 stored_nbytes=ask_once(variable, _question(obj, each.stored_nbytes, nbytes)),
             )
             for each in walk(datastore._manager)
         ]
+
+
+def is_variable(found: Found) -> bool:
+    """Say whether something found is a variable in a file."""
+    return found.detail.startswith(_DETAIL)
 
 
 def _nbytes(array: Any) -> int | None:

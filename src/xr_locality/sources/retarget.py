@@ -22,7 +22,7 @@ from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
 from xr_locality.sources.walk import find_sources
 
-__all__ = ["Copies", "retarget"]
+__all__ = ["Copies", "retarget", "swap"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -44,7 +44,9 @@ class Copies:
         self.layers.update(layers)
 
     def of(self, array: Any) -> Any | None:
-        """Return the copy of an array; None if it has none."""
+        """Return the copy of an array; None if it has none, or is none."""
+        if not _is_array(array):
+            return None
         for found in find_sources([array]):
             replica = self.replicas.get(found.group)
             if replica is None:
@@ -99,7 +101,7 @@ def retarget(graph: HighLevelGraph, copies: Copies) -> HighLevelGraph:
         the original in a way that is not known here.
     """
     layers = {
-        name: _swap(layer, copies.of) if name in copies.layers else layer
+        name: swap(layer, copies.of) if name in copies.layers else layer
         for name, layer in graph.layers.items()
     }
     for name in sorted(copies.layers & layers.keys()):
@@ -114,9 +116,23 @@ def retarget(graph: HighLevelGraph, copies: Copies) -> HighLevelGraph:
     return HighLevelGraph(layers, graph.dependencies)
 
 
-def _swap(layer: Layer, copy_of: Callable[[Any], Any | None]) -> Layer:
+def swap(layer: Layer, instead: Callable[[Any], Any | None]) -> Layer:
+    """Put other objects in the place of some that a layer holds.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any.
+    instead : callable
+        Returns what to put in the place of an object; None to keep it.
+
+    Returns
+    -------
+    Layer
+        The same where nothing was replaced.
+    """
     stream = io.BytesIO()
-    pickler = _Pickler(stream, copy_of)
+    pickler = _Pickler(stream, instead)
     pickler.dump(layer)
     if not pickler.kept:
         return layer
@@ -126,33 +142,31 @@ def _swap(layer: Layer, copy_of: Callable[[Any], Any | None]) -> Layer:
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # cloudpickle has no types.
-    """Leaves out arrays that have a copy, and keeps the copies."""
+    """Leaves out what is replaced, and keeps what is put in its place."""
 
-    def __init__(self, stream: io.BytesIO, copy_of: Callable[[Any], Any | None]) -> None:
+    def __init__(self, stream: io.BytesIO, instead: Callable[[Any], Any | None]) -> None:
         super().__init__(stream)
-        self._copy_of = copy_of
+        self._instead = instead
         self.kept: list[Any] = []
 
     def persistent_id(self, obj: Any) -> int | None:
-        """Name an array that is replaced; None for all else."""
-        if not _is_array(obj):
+        """Name an object that is replaced; None for all else."""
+        instead = self._instead(obj)
+        if instead is None:
             return None
-        copy = self._copy_of(obj)
-        if copy is None:
-            return None
-        self.kept.append(copy)
+        self.kept.append(instead)
         return len(self.kept) - 1
 
 
 class _Unpickler(pickle.Unpickler):
-    """Puts the copies in."""
+    """Puts in what was kept."""
 
     def __init__(self, stream: io.BytesIO, kept: list[Any]) -> None:
         super().__init__(stream)
         self._kept = kept
 
     def persistent_load(self, pid: int) -> Any:
-        """Return the copy of a name."""
+        """Return what a name stands for."""
         return self._kept[pid]
 
 
@@ -193,6 +207,8 @@ def _arrays_in(dataset: Any) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
 
     def note(array: Any) -> Any:
+        if not _is_array(array):
+            return None
         arrays.setdefault(_name(array), array)
         return array
 

@@ -51,6 +51,19 @@ class GatewayServer(Server):
 
     It has a password of its own, and offers the cluster options
     ``worker_cores`` and ``worker_memory`` (in GiB).
+
+    Parameters
+    ----------
+    region : Region
+        Whose gateway it is.
+    directory : Path
+        Where it keeps its files.
+    environ : Mapping[str, str]
+        The environment of the server.
+    host : Host
+        Where it listens.
+    environment : Mapping[str, str], optional
+        More of the environment of its clusters' schedulers and workers.
     """
 
     kind: ClassVar[str] = "gateway"
@@ -62,8 +75,10 @@ class GatewayServer(Server):
         directory: Path,
         environ: Mapping[str, str],
         host: Host = LOOPBACK,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(region=region, directory=directory, environ=environ, host=host)
+        self._environment = dict(environment or {})
         self.username = "tester"
         self.password = secrets.token_urlsafe(16)
         self._http_port = 0
@@ -189,6 +204,7 @@ class GatewayServer(Server):
                 "worker_cmd": [*dask, "worker", "--no-dashboard", "--no-nanny"],
                 "adaptive_period": 0.5,
                 "environment": {
+                    **self._environment,
                     **reader_environment(self.region),
                     REGION_VARIABLE: str(self.region),
                     MARKER_VARIABLE: self._environ[MARKER_VARIABLE],

@@ -84,6 +84,9 @@ class Testbed:
     outside_bytes_per_second : float, optional
         Bytes a second that each region's object server sends to readers of
         elsewhere. By default as many as the machine can send.
+    environment : Mapping of str to str, optional
+        More environment variables of the gateways' schedulers and workers, which
+        inherit almost none of this process's.
 
     Raises
     ------
@@ -112,6 +115,7 @@ class Testbed:
         start_timeout: float = 30.0,
         keep_logs: bool = False,
         outside_bytes_per_second: float | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if regions is None:
             regions = _REGIONS if network is None else network.regions
@@ -133,6 +137,7 @@ class Testbed:
         #: What lies between the regions; None if nothing does.
         self.network = network
         self._closes_network = False
+        self._environment = dict(environment or {})
         self._regions: dict[Region, EmulatedRegion] = {}
         self._directory: Path | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -346,7 +351,11 @@ class Testbed:
             self._regions[region] = EmulatedRegion(
                 region=region,
                 gateway=GatewayServer(
-                    region=region, directory=directory, environ=environ, host=host
+                    region=region,
+                    directory=directory,
+                    environ=environ,
+                    host=host,
+                    environment=self._environment,
                 ),
                 objects=self._objects(
                     region=region,
