@@ -390,6 +390,68 @@ class TestGoogle:
         assert evidence
 
 
+class TestGoogleTokens:
+    TOKEN: ClassVar = "ya29.not-to-be-shown"
+
+    @staticmethod
+    def private(handler: Any, stranger: Stranger) -> None:
+        """Answer as a bucket that its users alone may see."""
+        told = "authorization" in {name.lower() for name in handler.headers}
+        body = b'{"location": "US-EAST1"}' if told else b"{}"
+        reply(200 if told else 401, body)(handler, stranger)
+
+    def test_private_bucket_is_asked_with_its_users_token(
+        self, make_probe: MakeProbe, stranger: MakeStranger, tmp_path: Path
+    ) -> None:
+        """A token that is written out is sent where it was given for, after all else."""
+        server = stranger(self.private)
+        found = ask(make_probe(), "gs://b/a", endpoint_url=server.url, token=self.TOKEN)
+        assert found[0] == "gcp:us-east1"
+        sent = [headers.get("authorization") for _, _, headers in server.requests]
+        assert sent == [None, None, f"Bearer {self.TOKEN}"]
+        kept = "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+        assert self.TOKEN not in f"{kept}{found}"
+
+    def test_valid_credentials_have_a_token(
+        self, make_probe: MakeProbe, stranger: MakeStranger
+    ) -> None:
+        """Of an object of google-auth's the token counts, as long as it is valid."""
+        google = pytest.importorskip("google.oauth2.credentials")
+        server = stranger(self.private)
+        token = google.Credentials(self.TOKEN)
+        found = ask(make_probe(), "gs://b/a", endpoint_url=server.url, token=token)
+        assert found[0] == "gcp:us-east1"
+
+    @pytest.mark.parametrize(
+        "token",
+        ["anon", "google_default", "/home/me/key.json", {"private_key": "k"}, 5, "ya29.a\r\nx: y"],
+        ids=lambda token: repr(token)[:16],
+    )
+    def test_what_is_no_token_is_not_sent(
+        self, token: Any, make_probe: MakeProbe, stranger: MakeStranger
+    ) -> None:
+        """Ways to log in, files and keys are left to gcsfs: nobody is asked for a token."""
+        server = stranger(self.private)
+        assert ask(make_probe(), "gs://b/a", endpoint_url=server.url, token=token)[0] is None
+        assert [headers.get("authorization") for *_, headers in server.requests] == [None, None]
+
+    @pytest.mark.parametrize("variable", [True, False])
+    def test_token_goes_to_no_other_host(
+        self,
+        variable: bool,
+        make_probe: MakeProbe,
+        stranger: MakeStranger,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A token for Google goes neither to who stands in its place nor to an emulator."""
+        server = stranger(self.private)
+        if variable:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        probe = make_probe() if variable else make_probe(services={"gs": server.url})
+        assert ask(probe, "gs://b/a", token=self.TOKEN)[0] is None
+        assert [headers.get("authorization") for *_, headers in server.requests] == [None, None]
+
+
 class TestAzure:
     def test_datacentre_in_dns(self, make_probe: MakeProbe) -> None:
         """What DNS calls an account names a datacentre: a guess, and said to be one."""

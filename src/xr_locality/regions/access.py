@@ -8,7 +8,8 @@ leaves everything secret behind when it is pickled or copied.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ _ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _KEY: Final = ("key", "username", "aws_access_key_id")
 _SECRET: Final = ("secret", "password", "aws_secret_access_key")
 _TOKEN: Final = ("token", "aws_session_token")
+# Google's begin so; names of ways to log in, and of files, do not.
+_RAW_TOKEN: Final = re.compile(r"ya29\.[A-Za-z0-9._~+/=-]+")
 #: What botocore calls the region that it is told to talk to, and it may be any.
 _REGION: Final = ("region_name",)
 #: What clients call it that cannot read a bucket of another region.
@@ -28,7 +31,7 @@ _STATED: Final = ("region", "aws_region")
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Credentials:
-    """A key and its secret, and where both may be used."""
+    """A key and its secret, or a token alone, and where they may be used."""
 
     key: str
     secret: str
@@ -100,8 +103,9 @@ class Access:
         configured, given = _flat(defaults), _flat(options)
         known = configured | given
         credentials = None
-        if protocol == "s3" and not known.get("anon"):
-            credentials = _credentials(given, configured, own_host)
+        read = _CREDENTIALS.get(protocol)
+        if read is not None and not known.get("anon"):
+            credentials = read(given, configured, own_host)
         access = cls(
             region_name=_first(known, _REGION),
             stated_region=_first(known, _STATED),
@@ -162,6 +166,36 @@ def _credentials(
         # Whether they were meant for the environment's service nobody can tell.
         return None
     return Credentials(key=key, secret=secret, token=_first(source, _TOKEN), host=host or own_host)
+
+
+def _bearer(
+    given: Mapping[str, Any], configured: Mapping[str, Any], own_host: str
+) -> Credentials | None:
+    """Read a token of Google's that is written out, or that is valid as it stands.
+
+    Keys of accounts are left alone: to make a token of one, somebody must be asked whom
+    the key itself names.
+    """
+    held = given.get("token")
+    source = configured if held in (None, configured.get("token")) else given
+    held = source.get("token")
+    if isinstance(held, str):
+        token = held if _RAW_TOKEN.fullmatch(held) else None
+    else:
+        token = getattr(held, "token", None) if getattr(held, "valid", False) is True else None
+    if not isinstance(token, str) or not _RAW_TOKEN.fullmatch(token):
+        return None
+    host = _host(source.get("endpoint_url")) or _host(configured.get("endpoint_url"))
+    if host is None and os.environ.get("STORAGE_EMULATOR_HOST"):
+        return None
+    return Credentials(key="", secret="", token=token, host=host or own_host)
+
+
+#: How credentials are read of each protocol's options.
+_CREDENTIALS: Final[Mapping[str, Callable[..., Credentials | None]]] = {
+    "gs": _bearer,
+    "s3": _credentials,
+}
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:

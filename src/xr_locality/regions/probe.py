@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -50,6 +51,8 @@ _NAMES: Final = {
     "gs": re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*"),
     "az": re.compile(r"[a-z0-9]{3,24}(?:-secondary)?"),
 }
+# Whoever has credentials may be answered what others are not.
+_SIGNED: Final = frozenset({"gs", "s3"})
 _LONGEST_NAME: Final = 255
 _REGION_HEADER: Final = "x-amz-bucket-region"
 # What S3-compatible servers answer that were told nothing.
@@ -142,7 +145,8 @@ class Probe:
             service=service,
             endpoint=endpoint,
             name=name,
-            signed=service == "s3" and _usable(access, self._base(service, endpoint)) is not None,
+            signed=service in _SIGNED
+            and _usable(access, self._base(service, endpoint)) is not None,
         )
         return _Asked(question=question, access=access)
 
@@ -240,10 +244,19 @@ def _ask_s3(question: Question, base: str, exchange: Exchange, access: Access | 
 def _ask_gcs(question: Question, base: str, exchange: Exchange, access: Access | None) -> Answer:
     server = urlsplit(base).netloc
     url = f"{base}/storage/v1/b/{question.name}"
-    reply = exchange.send("GET", f"{url}?fields=location,locationType,customPlacementConfig")
-    if reply.status in (401, 403):
+    wanted = (
+        f"{url}?fields=location,locationType,customPlacementConfig",
         # Whoever may list a bucket may see this, which is most of those that are public.
-        reply = exchange.send("GET", f"{url}/storageLayout")
+        f"{url}/storageLayout",
+    )
+    credentials = _usable(access, base)
+    headers: list[Mapping[str, str]] = [{}]
+    if credentials is not None:
+        headers.append({"authorization": f"Bearer {credentials.token}"})
+    for sent, page in product(headers, wanted):
+        reply = exchange.send("GET", page, sent)
+        if reply.status not in (401, 403):
+            break
     pays = True if reply.status == 400 and b"requester pays" in reply.body.lower() else None
     if reply.status == 404:
         return Answer(region=None, evidence=f"{server!r} knows no bucket {question.name!r}")

@@ -15,7 +15,6 @@ from operator import methodcaller
 from typing import Any
 
 import cloudpickle
-import fsspec
 from dask.highlevelgraph import Layer
 from fsspec.spec import AbstractBufferedFile
 from xarray.backends import CachingFileManager, FileManager
@@ -93,8 +92,8 @@ def _reduced(obj: Any) -> tuple[Any, ...] | None:
     if isinstance(obj, DummyFileManager):
         return _reduced_netcdf3(obj.acquire())
     if isinstance(obj, io.BufferedReader) and isinstance(obj.name, str):
-        # Not by Python's own open: nobody closes it, of which Python would warn.
-        return _Opened(fsspec.filesystem("file"), obj.name).__reduce__()
+        # By its path, which those who open such files take as well.
+        return str, (obj.name,)
 
     # What fsspec opens again is told its size, and told it twice when that is pickled.
     if isinstance(obj, AbstractBufferedFile) and "az" in obj.fs.protocol:
@@ -109,9 +108,11 @@ def _reduced_netcdf3(dataset: Any) -> tuple[Any, ...] | None:
 
     if not isinstance(dataset, netcdf_file):
         return None
+    options = {"mmap": False, "version": dataset.version_byte}
+    opening = partial(CachingFileManager, mode="r", kwargs=options)
+    if isinstance(dataset.fp, io.BufferedReader):
+        return opening, (netcdf_file, dataset.fp)
     fs, path = (getattr(dataset.fp, name, None) for name in ("fs", "path"))
     if fs is None or not isinstance(path, str):
         return None
-    options = {"mmap": False, "version": dataset.version_byte}
-    opening = partial(CachingFileManager, mode="r", kwargs=options)
     return opening, (netcdf_file, _Opened(fs, path))
