@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -417,6 +420,18 @@ def test_other_threads_do_not_share_the_current_session() -> None:
     """A session is current where it was entered."""
     with Session(NAMED) as made, ThreadPoolExecutor(1) as threads:
         assert threads.submit(current_session).result() is not made
+
+
+def test_nothing_keeps_a_session_that_nobody_holds() -> None:
+    """Contexts that others copied inside of it do not keep it, nor the files its plans hold."""
+    with Session(NAMED) as made:
+        copied = contextvars.copy_context()
+        assert copied.run(current_session) is made
+    gone = weakref.ref(made)
+    del made
+    gc.collect()
+    assert gone() is None
+    assert copied.run(current_session) is current_session()
 
 
 def test_default_session_follows_the_configured_endpoints() -> None:

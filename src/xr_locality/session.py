@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
@@ -58,7 +59,9 @@ logger = logging.getLogger(__name__)
 #: Reports that a session keeps; the oldest go.
 _REPORTS = 100
 
-_current: ContextVar[Session | None] = ContextVar("xr_locality_session", default=None)
+# Contexts are copied by whatever runs meanwhile, and some copies live as long as the
+# process: they must not keep a session, with its plans and the files that these hold open.
+_current: ContextVar[weakref.ref[Session] | None] = ContextVar("xr_locality_session", default=None)
 
 
 class Session:
@@ -109,7 +112,7 @@ class Session:
         self._loop: BackgroundLoop | None = None
         self._pool: EndpointPool | None = None
         self._links: Links | None = None
-        self._tokens: list[Token[Session | None]] = []
+        self._tokens: list[Token[weakref.ref[Session] | None]] = []
         #: What runs on the loop.
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -433,7 +436,7 @@ class Session:
             )
 
     def __enter__(self) -> Self:
-        self._tokens.append(_current.set(self))
+        self._tokens.append(_current.set(weakref.ref(self)))
         return self
 
     def __exit__(
@@ -490,7 +493,8 @@ def current_session() -> Session:
     The default is made anew when the configured endpoints have changed, and is
     closed when the interpreter exits.
     """
-    return _current.get() or _DEFAULT.get()
+    entered = _current.get()
+    return (None if entered is None else entered()) or _DEFAULT.get()
 
 
 #: Sessions that have something open.

@@ -82,6 +82,23 @@ def test_leaves_plain_dask_alone(run: Run) -> None:
     run(body())
 
 
+def test_task_that_computes_leaves_plain_dask_alone(run: Run) -> None:
+    """A task may use dask, on the same cluster, which does not become the process's default."""
+
+    def nested() -> int:
+        total: int = dask.delayed(sum)([1, 2]).compute()
+        return total
+
+    async def body() -> None:
+        async with await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20) as connection:
+            assert await connection.client.submit(nested) == 3
+            assert dask.config.get("scheduler", None) is None
+            with pytest.raises(ValueError, match="No clients found"):
+                distributed.default_client()
+
+    run(body())
+
+
 def test_is_not_on_the_network(run: Run) -> None:
     """Nobody on the network can look at it: what listens does so on the loopback interface."""
     # Servers of other tests may run in this process.

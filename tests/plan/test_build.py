@@ -197,6 +197,17 @@ def test_residency_is_kept() -> None:
         planned(keeps.mean(0) - stored(OREGON).mean(0))
 
 
+def test_charges_of_requests_are_not_known() -> None:
+    """Of a source whose reader pays it is said that requests are in no price."""
+    paid = stored(OREGON)
+    (found,) = find_sources(layer for each in paid.dask.layers.values() for layer in each.values())
+    assert not any("request charges" in doubt for doubt in planned(paid.mean(0)).unknowns)
+    tag = Tag(region=OREGON, evidence="its owner", requester_pays=True)
+    REGISTRY.add(found.group, tag, kind="hand")
+    (doubt,) = planned(paid.mean(0)).unknowns
+    assert doubt.startswith(f"request charges of {found.group.url}")
+
+
 @pytest.mark.parametrize("n_layers", [1, 3])
 def test_futures_of_foreign_clusters_are_refused(n_layers: int) -> None:
     """A persisted array of a cluster that is no endpoint is one clear error."""

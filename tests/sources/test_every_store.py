@@ -161,8 +161,6 @@ def same(got: Any, expected: Any) -> None:
 def test_halves_are_computed_beside_their_data(
     bed: Testbed,
     session: xl.Session,
-    opener: Opener,
-    protocol: str,
     halves: Halves,
     opened: Mapping[Region, Any],
 ) -> None:
@@ -194,11 +192,7 @@ def test_halves_are_computed_beside_their_data(
 
 @pytest.mark.parametrize(("opener", "protocol"), _HERE)
 def test_what_only_this_process_has_is_computed_here(
-    session: xl.Session,
-    opener: Opener,
-    protocol: str,
-    halves: Halves,
-    opened: Mapping[Region, Any],
+    session: xl.Session, opened: Mapping[Region, Any]
 ) -> None:
     """Data in memory, or in a cache that tells no origin, never leave this machine."""
     difference = reduced(opened[AWS]) - reduced(opened[GCP])

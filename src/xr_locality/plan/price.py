@@ -189,4 +189,9 @@ def _doubts(found: Survey, circumstances: Circumstances) -> tuple[str, ...]:
         source.region not in (None, LOCAL) for source in found.sources
     ):
         doubts.append("no endpoint is configured: everything runs on this machine")
+    doubts += [
+        f"request charges of {source.url}: its reader pays them, and they are in no price here"
+        for source in found.sources
+        if source.requester_pays
+    ]
     return tuple(doubts)

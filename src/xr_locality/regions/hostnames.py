@@ -42,7 +42,7 @@ _LONGEST_HOST: Final = 255
 _NAME: Final = r"(?P<region>[a-z]{2,}(?:-[a-z0-9]+)+)"
 _BUCKET: Final = r"(?P<bucket>[a-z0-9][a-z0-9._-]*[a-z0-9])"
 
-# Each from the provider's own list of endpoints, 2026.
+# As the providers' lists of endpoints write them; those that are new or seldom may be missing.
 _PATTERNS: Final = (
     # s3.us-west-2, s3-us-west-2 (the old form), s3.dualstack.…, s3-fips.…, with or without a
     # bucket or an access point in front.
