@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeAlias
 
+import dask.array as da
 import xarray as xr
 from dask._expr import Expr
 from dask.base import is_dask_collection, unpack_collections
@@ -99,13 +100,21 @@ class _Collector:
     """Gathers parts, each collection once, and hands out their positions."""
 
     parts: list[Part] = field(default_factory=list)
-    positions: dict[int, int] = field(default_factory=dict)
+    positions: dict[Hashable, int] = field(default_factory=dict)
 
     def add(self, collection: Any, *, variable: str | None = None) -> int:
-        if (position := self.positions.get(id(collection))) is None:
-            position = self.positions[id(collection)] = len(self.parts)
+        identity = _identity(collection)
+        if (position := self.positions.get(identity)) is None:
+            position = self.positions[identity] = len(self.parts)
             self.parts.append(make_part(collection, variable=variable))
         return position
+
+
+def _identity(collection: Any) -> Hashable:
+    """Say what two collections share if they are one: arrays may be copied without their data."""
+    if isinstance(collection, da.Array):
+        return collection.name, collection.chunks, collection.dtype
+    return id(collection)
 
 
 class _Hidden:
