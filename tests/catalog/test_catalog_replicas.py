@@ -323,13 +323,45 @@ def test_replica_hides_how_it_is_opened(
     assert "hush" not in shown
 
 
-def test_several_urls_have_no_replicas(
+def test_entry_of_several_urls(
+    entry: Callable[..., dict[str, Any]],
+    open_catalog: Callable[..., Any],
+    servers: Mapping[Region, ObjectServer],
+) -> None:
+    """A replica lists a copy of each URL, in their order, and all are read where it is chosen."""
+    keys = ("first.zarr", "second.zarr")
+    for server in servers.values():
+        for n, key in enumerate(keys):
+            part = field("era5").assign_coords(time=np.arange(8) + 8 * n)
+            write(part * (n + 1), server, key)
+    given = entry(keys[0], WEST, {IOWA: keys[0]})
+    given["args"]["urlpath"] = [servers[WEST].url(key) for key in keys]
+    given["metadata"]["locality"]["replicas"][0]["urlpath"] = [
+        servers[IOWA].url(key) for key in keys
+    ]
+    source = open_catalog(a=given).a
+    assert source.regions == (WEST, IOWA)
+    mean = source.to_dask().t.mean("time")
+    expected = mean.compute()
+    plan = xl.plan(mean, endpoints={str(IOWA): None}, client_region=str(IOWA))
+    assert {read.replica.store.path for read in plan.replicas if read.replica} == set(keys)
+    chunks_read(servers)
+    (got,) = run_here(plan)
+    xr.testing.assert_identical(got, expected)
+    assert chunks_read(servers) == {WEST: set(), IOWA: set(keys)}
+    forced = source.to_dask(region=IOWA)
+    chunks_read(servers)
+    xr.testing.assert_identical(forced.t.mean("time").compute(), expected)
+    assert chunks_read(servers) == {WEST: set(), IOWA: set(keys)}
+
+
+def test_replica_of_several_urls_has_as_many(
     entry: Callable[..., dict[str, Any]], open_catalog: Callable[..., Any]
 ) -> None:
-    """Of a list of URLs nobody could tell which a replica copies."""
+    """Of lists that are not as long nobody could tell which URL is a copy of which."""
     given = entry("era5.zarr", WEST, {IOWA: "era5.zarr"})
     given["args"]["urlpath"] = [given["args"]["urlpath"]] * 2
-    with pytest.raises(ConfigurationError, match="2 URLs"):
+    with pytest.raises(ConfigurationError, match="has 1 URLs and its entry 2"):
         open_catalog(a=given).a.to_dask()
 
 

@@ -97,7 +97,9 @@ class LocalitySource(DataSource):  # type: ignore[misc]  # Intake has no types.
     def regions(self) -> tuple[Region, ...]:
         """Where the catalog says the data and their replicas are."""
         tag = self.tag
-        return () if tag is None else (tag.region, *(each.region for each in tag.replicas))
+        if tag is None:
+            return ()
+        return tuple(dict.fromkeys((tag.region, *(each.region for each in tag.replicas))))
 
     @property
     def tag(self) -> Tag | None:

@@ -63,7 +63,7 @@ class Entry:
         RegionError, ConfigurationError
             If it cannot be understood.
         """
-        tag = read_tag(self.levels, urls=self.stores[:1])
+        tag = read_tag(self.levels, urls=self.stores)
         if tag is None or not self.replicas:
             return tag
         return replace(tag, replicas=tag.replicas + self.replicas)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xr_locality.catalog.formats import FORMATS, Opening
 from xr_locality.catalog.tags import Level, read_tag
-from xr_locality.errors import RegionError
+from xr_locality.errors import ConfigurationError, RegionError
 from xr_locality.regions.model import Region
 from xr_locality.regions.registry import REGISTRY
 from xr_locality.regions.store import Store
@@ -44,6 +44,13 @@ class OpenEntry:
         tag = read_tag(self.levels(), urls=self.opening.stores)
         if tag is None or FORMATS[self.kind].by_url(self.opening):
             return tag
+        if tag.replicas and self.opening.several:
+            where = self.levels()[-1].where
+            raise ConfigurationError(
+                f"The replicas of {where} are of several files, which are not opened one by one. "
+                "Make an entry of each.",
+                where=where,
+            )
         replicas = tuple(
             replace(each, reopen=partial(FORMATS[self.kind].open, self._opening(each)))
             for each in tag.replicas
@@ -101,17 +108,21 @@ class OpenEntry:
                 if replica is None:
                     return self.opening, alone
                 alone = replace(alone, evidence=f"{tag.evidence}, a replica")
-                return self._opening(replica), alone
-        there = ", ".join(str(where) for where, _ in copies) or "none that is known"
+                # One for each URL, in their order.
+                there = [each for each in tag.replicas if each.region == where]
+                return self._opening(*there[: len(self.opening.urls)]), alone
+        known = ", ".join(dict.fromkeys(str(where) for where, _ in copies)) or "none that is known"
         raise RegionError(
             f"The data of {self.levels()[-1].where} are not in region {str(region)!r}. Their "
-            f"regions: {there}. Add a replica to the entry, or leave region= out.",
+            f"regions: {known}. Add a replica to the entry, or leave region= out.",
             region=str(region),
         )
 
-    def _opening(self, replica: Replica) -> Opening:
-        return replace(self.opening, urls=(replica.url,), storage_options=replica.storage_options)
+    def _opening(self, *replicas: Replica) -> Opening:
+        urls = tuple(each.url for each in replicas)
+        return replace(self.opening, urls=urls, storage_options=replicas[0].storage_options)
 
     def _remember(self, stores: Sequence[Store], tag: Tag) -> None:
         for store in stores:
-            REGISTRY.add(store, tag, kind="catalog")
+            about = tag.about(store) if self.opening.several else tag
+            REGISTRY.add(store, about, kind="catalog")

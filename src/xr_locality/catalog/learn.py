@@ -108,8 +108,8 @@ def learn(catalog: Any) -> Learned:
         else:
             learned.append(entry.name)
             for store in entry.stores:
-                alone = tag if len(entry.stores) == 1 else replace(tag, replicas=())
-                REGISTRY.add(store, alone, kind="catalog")
+                about = tag if len(entry.stores) == 1 else tag.about(store)
+                REGISTRY.add(store, about, kind="catalog")
                 tagged[store] = tag.region
             for copy in tag.replicas:
                 tagged.setdefault(copy.store, copy.region)

@@ -18,7 +18,7 @@ What was written for other programs, such as STAC's storage extension or a bare
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -52,7 +52,7 @@ def read_tag(levels: Sequence[Level], *, urls: Sequence[Store] = ()) -> Tag | No
         The outermost catalog first, the entry last. Inner levels override
         outer ones key by key.
     urls : sequence of Store, optional
-        What the entry opens: its replicas are copies of this, if it is one store.
+        What the entry opens: each of its replicas has a copy of each.
 
     Returns
     -------
@@ -163,17 +163,18 @@ def _replicas(given: _Given, urls: Sequence[Store]) -> tuple[Replica, ...]:
             f"in the metadata of {given.where}.",
             where=given.where,
         )
-    if given.value and len(urls) > 1:
-        raise ConfigurationError(
-            f"An entry of {len(urls)} URLs cannot have replicas, in the metadata of "
-            f"{given.where}: nobody could tell which is a copy of which. Make an entry of each.",
-            where=given.where,
-        )
-    original = urls[0] if urls else None
-    return tuple(_replica(each, original, where=given.where) for each in given.value)
+    originals = urls or (None,)
+    return tuple(
+        replica
+        for each in given.value
+        for replica in _replicas_of_each(each, originals, where=given.where)
+    )
 
 
-def _replica(given: Any, original: Store | None, *, where: str) -> Replica:
+def _replicas_of_each(
+    given: Any, originals: Sequence[Store | None], *, where: str
+) -> Iterator[Replica]:
+    """Read one replica of an entry: a copy of each of its URLs."""
     _check_keys(given, _REPLICA_KEYS, name="locality.replicas", where=where)
     for key in ("urlpath", "region"):
         if key not in given:
@@ -186,13 +187,23 @@ def _replica(given: Any, original: Store | None, *, where: str) -> Replica:
             f"The storage_options of a replica must be a mapping, in the metadata of {where}.",
             where=where,
         )
-    return Replica(
-        store=Store.from_url(given["urlpath"], options),
-        region=_region(given["region"], given.get("provider"), where=where),
-        original=original,
-        url=given["urlpath"],
-        storage_options=options,
-    )
+    urls = given["urlpath"] if isinstance(given["urlpath"], list | tuple) else [given["urlpath"]]
+    if len(urls) != len(originals):
+        raise ConfigurationError(
+            f"A replica in the metadata of {where} has {len(urls)} URLs and its entry "
+            f"{len(originals)}: nobody could tell which is a copy of which. Make its urlpath a "
+            "list of as many, in the same order.",
+            where=where,
+        )
+    region = _region(given["region"], given.get("provider"), where=where)
+    for url, original in zip(urls, originals, strict=True):
+        yield Replica(
+            store=Store.from_url(url, options),
+            region=region,
+            original=original,
+            url=url,
+            storage_options=options,
+        )
 
 
 def _check_keys(given: Any, known: Sequence[str], *, name: str, where: str) -> None:

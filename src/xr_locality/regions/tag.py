@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from xr_locality.regions.model import Region
@@ -50,6 +50,21 @@ class Tag:
     requester_pays: bool | None = None
     leaves: Leaves = "always"
     replicas: tuple[Replica, ...] = ()
+
+    def about(self, store: Store) -> Tag:
+        """Leave out the replicas that are copies of other stores.
+
+        Parameters
+        ----------
+        store : Store
+            One of several that the tag is about.
+
+        Returns
+        -------
+        Tag
+        """
+        copies = tuple(each for each in self.replicas if each.original == store)
+        return replace(self, replicas=copies)
 
 
 def _rebuild(store: Store, region: Region, original: Store | None) -> Replica:
