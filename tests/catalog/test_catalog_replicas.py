@@ -201,6 +201,25 @@ def test_one_region_of_several_needs_an_endpoint(
         xl.plan(mean, endpoints={str(IRELAND): None})
 
 
+def test_without_remote_reads_the_best_copy_is_read(
+    pair: tuple[xr.Dataset, xr.Dataset],
+) -> None:
+    """Where nothing is read from afar, all copies are tried, and not the original alone."""
+    era5, lens = pair
+    difference = (era5.t - lens.t).mean()
+    plan = xl.plan(difference, endpoints=BOTH, client_region=str(IOWA), remote_read="never")
+    assert plan.regions == (IOWA,)
+    assert [each.region for each in plan.replicas] == [IOWA]
+    assert plan.moved == {}
+    alone = xl.plan(
+        (era5.t - 1).mean() + lens.t.max("time").sum(),
+        endpoints=BOTH,
+        client_region=str(IOWA),
+        remote_read="never",
+    )
+    assert alone.regions == (IOWA,)
+
+
 def test_others_of_the_region_still_need_an_endpoint(
     entry: Callable[..., dict[str, Any]], open_catalog: Callable[..., Any]
 ) -> None:

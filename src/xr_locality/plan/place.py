@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ __all__ = ["Placed", "RemoteRead", "place"]
 logger = logging.getLogger(__name__)
 
 _Ints = NDArray[np.int64]
+
+#: Ways to choose among replicas that are each tried in full; of more, the originals are read.
+_MOST_CHOICES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +130,15 @@ def place(
     ask = partial(
         state, reads, hosts=hosts, regions=regions, client=client, remote_read=remote_read
     )
-    stated = ask(listed=False)
-    solution, priced = _solve(stated, prices, solver)
+    tried = []
+    for chosen in [{}] if remote_read else _choices(reads, hosts):
+        stated = ask(listed=False, chosen=chosen)
+        tried.append((chosen, stated, *_solve(stated, prices, solver)))
+    chosen, stated, solution, priced = min(tried, key=lambda each: each[2].cost * each[3].unit)
     remote = _remote_reads(stated, solution, prices)
     if remote:
         logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
-        stated = ask(listed=True)
+        stated = ask(listed=True, chosen=chosen)
         solution, priced = _solve(stated, prices, solver)
         remote = _remote_reads(stated, solution, prices)
     where = np.full(reads.structure.n_tasks, -1, dtype=np.int64)
@@ -142,6 +150,24 @@ def place(
         unit=priced.unit,
         remote=remote,
     )
+
+
+def _choices(
+    reads: Reads, hosts: Mapping[Region, Region]
+) -> list[Mapping[tuple[Region, ...], Region]]:
+    """List the ways to read each source that has replicas in one of its regions."""
+    several = list(dict.fromkeys(each.regions for each in reads.readings if len(each.regions) > 1))
+    served = [
+        [region for region in regions if region in hosts and _serves(hosts[region], region)]
+        for regions in several
+    ]
+    if math.prod(map(len, served)) > _MOST_CHOICES or not all(served):
+        return [{}]
+    return [dict(zip(several, ways, strict=True)) for ways in product(*served)]
+
+
+def _serves(host: Region, region: Region) -> bool:
+    return region.contains(host) or host.contains(region)
 
 
 def _solve(stated: Stated, prices: PricesOf, solver: Solver) -> tuple[Placement, Prices]:

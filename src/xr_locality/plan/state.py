@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 from dask.highlevelgraph import MaterializedLayer
@@ -82,6 +83,7 @@ def state(
     client: Region,
     remote_read: bool,
     listed: bool,
+    chosen: Mapping[tuple[Region, ...], Region] = MappingProxyType({}),
 ) -> Stated:
     """State a graph as a placement problem.
 
@@ -99,6 +101,9 @@ def state(
         Whether another region's workers may read a source's stored bytes.
     listed : bool
         Whether to ask stores for what they hold.
+    chosen : mapping of tuple of Region to Region, optional
+        Where what lies in several regions is read, if it may be read in one alone. By
+        default where the original lies.
     """
     # The client is a place of its own even in a region of ours: what a worker there has
     # been sent, the client has not.
@@ -125,7 +130,7 @@ def state(
         )
         for reading in reads.readings
     )
-    pins = _Pins(reads, hosts, places).find(remote_read=remote_read)
+    pins = _Pins(reads, hosts, places).find(remote_read=remote_read, chosen=chosen)
     problem = uses.problem(
         places=places,
         n_regions=len(regions),
@@ -248,7 +253,7 @@ class _Pins:
         }
         self.pins = np.full(self.structure.n_tasks, -1, dtype=np.int64)
 
-    def find(self, *, remote_read: bool) -> _Ints:
+    def find(self, *, remote_read: bool, chosen: Mapping[tuple[Region, ...], Region]) -> _Ints:
         survey = self.reads.survey
         for layer in self.structure.layers:
             numbers = np.arange(layer.start, layer.stop)
@@ -266,7 +271,8 @@ class _Pins:
             # Where no endpoint serves the data, policy has said who reads them.
             unserved = self.unserved.issuperset(reading.regions)
             if not remote_read or unserved:
-                self._pin(reading.tasks, self.at[reading.region])
+                region = chosen.get(reading.regions, reading.region)
+                self._pin(reading.tasks, self.at[region])
         return self.pins
 
     def _pin(self, numbers: NDArray[np.intp], place: int) -> None:
