@@ -14,8 +14,8 @@ For each layer the first that can say:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 from dask._task_spec import GraphNode, Task
@@ -31,6 +31,13 @@ from xr_locality.graph.task_values import TaskValues
 from xr_locality.graph.values import Description, Shaped, Unknown, is_unknown, leaves
 
 __all__ = ["Describer"]
+
+#: Tasks that may be looked at to check what one layer states. Layers that state nothing are
+#: gone through task by task, and all of a reduction may lie behind one of its results.
+_MOST_TRIED: Final = 1000
+
+#: A value that was not looked at, since too many tasks lead to it.
+_TOO_FAR: Final = Unknown(reason="too many tasks lead to it to look at each")
 
 
 @dataclass(slots=True)
@@ -88,10 +95,13 @@ class Describer:
             stack.pop()
         return self._layers[name]
 
-    def key(self, layer: str, key: Key) -> Description:
-        """Describe one key of a layer."""
+    def key(self, layer: str, key: Key, *, most: int | None = None) -> Description:
+        """Describe one key of a layer; unknown if that takes more than so many tasks."""
         stack, waiting = [(layer, key)], set[Key]()
+        before = len(self._keys)
         while stack:
+            if most is not None and len(self._keys) - before + len(waiting) > most:
+                return _TOO_FAR
             name, each = stack[-1]
             if each in self._keys:
                 waiting.discard(each)
@@ -214,15 +224,20 @@ class Describer:
         ]
         # What the tasks do not say, the layer may: that is not remembered.
         remembered, self._keys = self._keys, {}
-        samples = [
-            (index, self.key(name, (name, *index)))
-            for index in dict.fromkeys(indices)
-            if (name, *index) in layer.mapping
-        ]
+        samples: list[tuple[tuple[int, ...], Description]] = []
+        for index in dict.fromkeys(indices):
+            if (name, *index) in layer.mapping:
+                samples.append((index, self.key(name, (name, *index), most=_MOST_TRIED)))
+                if samples[-1][1] is _TOO_FAR:
+                    break
         tried, self._keys = self._keys, remembered
         self._keys.update((key, each) for key, each in tried.items() if not is_unknown(each))
         known = [(index, each) for index, each in samples if not is_unknown(each)]
-        return fitted(blocks, known) if known else blocks
+        if known:
+            return fitted(blocks, known)
+        if name not in self.results and any(each is _TOO_FAR for _, each in samples):
+            return replace(blocks, guess=f"not checked: {_TOO_FAR.reason}")
+        return blocks
 
     def _taken_apart(self, key: Key) -> Description | None:
         """Describe a value by the arrays that are taken out of it, or that it is."""

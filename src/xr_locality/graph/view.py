@@ -25,25 +25,28 @@ from numpy.typing import NDArray
 __all__ = ["BlockwiseArgument", "embedded", "is_barrier", "is_future", "is_value"]
 
 
-def embedded(layer: Layer) -> Iterator[Any]:
+def embedded(layer: Layer) -> Iterable[Any]:
     """List the objects that a layer's tasks hold, without making the tasks.
 
-    Yields
-    ------
-    Any
+    Returns
+    -------
+    iterable of Any
         Literal arguments, values, functions and tasks; the caller walks them.
     """
     if isinstance(layer, Blockwise):
-        yield from (argument for argument, index in layer.indices if index is None)
-        for dependency in layer.io_deps.values():
-            yield dependency.mapping if isinstance(dependency, BlockwiseDepDict) else dependency
-        yield layer.task
-    elif isinstance(layer, MaterializedLayer):
-        yield from layer.mapping.values()
-    else:
-        # Symbolic layers such as ArrayOverlapLayer hold parameters, not stores; the keys and
-        # tasks that they may have made already come from these.
-        yield from (value for name, value in vars(layer).items() if not name.startswith("_cached"))
+        return (
+            *(argument for argument, index in layer.indices if index is None),
+            *(
+                dependency.mapping if isinstance(dependency, BlockwiseDepDict) else dependency
+                for dependency in layer.io_deps.values()
+            ),
+            layer.task,
+        )
+    if isinstance(layer, MaterializedLayer):
+        return layer.mapping.values()
+    # Symbolic layers such as ArrayOverlapLayer hold parameters, not stores; the keys and
+    # tasks that they may have made already come from these.
+    return [value for name, value in vars(layer).items() if not name.startswith("_cached")]
 
 
 def is_value(value: object) -> bool:

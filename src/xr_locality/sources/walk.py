@@ -204,6 +204,9 @@ class _Walker:
         for _ in range(_LEVELS):
             below: list[list[object]] = []
             for group in level:
+                if group and group[0] is group[-1] and all(map(is_, group, repeat(group[0]))):
+                    # The function of all tasks, or a number that each adds.
+                    group = group[:1]
                 kinds = set(map(type, group))
                 if not self._calls.isdisjoint(kind.__name__ for kind in kinds):
                     return None
