@@ -43,6 +43,13 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "concatenate and rechunk": lambda: da.concatenate([ONES, HELD]).rechunk((40, 8, 6)),
     "stack": lambda: da.stack([ONES, HELD])[1, 3:],
     "overlap": lambda: da.overlap.map_overlap(lambda x: x, ONES, depth=1, boundary="none")[3:50],
+    "overlap of whole blocks": lambda: da.overlap.overlap(ONES, 1, boundary="reflect").sum(),
+    "overlap of some axes": lambda: da.overlap.overlap(
+        ONES, {0: (2, 0), 2: (0, 1)}, boundary="none"
+    )[12:],
+    "overlap joined": lambda: da.concatenate(
+        [da.overlap.overlap(ONES, {0: (0, 3)}, boundary="none"), ONES]
+    ).rechunk((150, 4, 3)),
     "rolling": lambda: NAMED.rolling(t=3).mean(),
     "slice": lambda: NAMED.isel(t=slice(5, 50)),
     "fancy": lambda: NAMED.isel(t=[1, 50, 30]),

@@ -1,7 +1,8 @@
 """Find the tasks that some outputs need, from the outputs back, as arrays.
 
-Which block of a Blockwise layer takes which follows from the layer's indices; only
-layers that are materialised already are gone through task by task.
+Which block of a Blockwise layer takes which follows from the layer's indices, and which
+pieces an overlapping layer joins from its depths; only layers that are materialised already
+are gone through task by task.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -22,6 +23,7 @@ from dask.typing import Key
 from numpy.typing import NDArray
 
 from xr_locality.graph import view
+from xr_locality.graph.names import ListedKeys, Overlap
 from xr_locality.graph.structure import LayerTasks, Structure, block_position
 
 __all__ = ["structure_of"]
@@ -55,54 +57,21 @@ class _Draft:
     rank: int
     size: int
     grid: tuple[int, ...] | None
-    keys: Sequence[Key] = ()
+    names: ListedKeys | Overlap | None = None
     needed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     #: What of these has been followed to what it takes.
     done: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     constants: list[tuple[_Draft, int]] = field(default_factory=list)
     #: Pairs of the draft that makes values, their positions, and positions here.
-    edges: list[tuple[_Draft, _Positions, _Positions]] = field(default_factory=list)
-    _index: dict[Key, int] | None = None
-    _blocks: dict[str, tuple[tuple[int, ...], _Positions]] = field(default_factory=dict)
+    edges: list[tuple[_Draft, NDArray[np.int32], NDArray[np.int32]]] = field(default_factory=list)
 
     def pending(self) -> _Positions:
         """List the needed tasks whose own needs are not known yet."""
         return (self.needed & ~self.done).nonzero()[0]
 
-    def index(self) -> Mapping[Key, int]:
-        if self._index is None:
-            self._index = dict(zip(self.keys, range(self.size), strict=True))
-        return self._index
-
-    def find(self, key: Key) -> int | None:
-        """Find the position of a key; None if it is another layer's."""
-        if self.grid is None:
-            return self.index().get(key)
-        return block_position(key, self.layer.output, self.grid)  # type: ignore[attr-defined]
-
     def find_blocks(self, name: str, grid: tuple[int, ...], flat: _Positions) -> _Positions:
         """Find the positions of blocks, given by their places in a grid in C order."""
-        if self.grid is not None:
-            return flat
-        known = self._blocks.get(name)
-        if known is None or known[0] != grid:
-            known = self._blocks[name] = grid, self._place_blocks(name, grid)
-        return known[1][flat]
-
-    def _place_blocks(self, name: str, grid: tuple[int, ...]) -> _Positions:
-        mine = [
-            (key[1:], position)
-            for position, key in enumerate(self.keys)
-            if isinstance(key, tuple) and key[0] == name and len(key) == len(grid) + 1
-        ]
-        if not grid:
-            found = self.index().get((name,), self.index().get(name))
-            return np.array([-1 if found is None else found], dtype=np.intp)
-        places = np.full(math.prod(grid), -1, dtype=np.intp)
-        if mine:
-            blocks, positions = zip(*mine, strict=True)
-            places[np.ravel_multi_index(np.array(blocks, dtype=np.intp).T, grid)] = positions
-        return places
+        return flat if self.names is None else self.names.find_blocks(name, grid, flat)
 
 
 class _Builder:
@@ -121,10 +90,12 @@ class _Builder:
             if isinstance(layer, Blockwise):
                 grid = tuple(int(layer.dims[index]) for index in layer.output_indices)
                 draft = _Draft(name, layer, self.rank[name], math.prod(grid), grid)
+            elif (overlap := view.overlap_of(layer)) is not None:
+                draft = _Draft(name, layer, self.rank[name], len(overlap), None, overlap)
             else:
                 if not isinstance(layer, MaterializedLayer):
                     layer = MaterializedLayer(dict(layer), annotations=layer.annotations)
-                keys = list(layer.mapping)
+                keys = ListedKeys(list(layer.mapping))
                 draft = _Draft(name, layer, self.rank[name], len(keys), None, keys)
             draft.needed = np.zeros(draft.size, dtype=bool)
             draft.done = np.zeros(draft.size, dtype=bool)
@@ -157,6 +128,8 @@ class _Builder:
             draft.done[here] = True
             if draft.grid is not None:
                 self._follow_blocks(draft, here)
+            elif isinstance(draft.names, Overlap):
+                self._follow_overlap(draft, draft.names)
             else:
                 self._follow_tasks(draft, here)
 
@@ -214,18 +187,39 @@ class _Builder:
                     self._take_constant(draft, maker, int(positions[0]), here)
                 continue
             flat, takers = _blocks_taken(argument, coordinates, here, layer.dims)
-            array = str(argument.name)
-            for maker in self._makers(array, candidates):
-                positions = maker.find_blocks(array, argument.grid, flat)
-                known = positions >= 0
-                if known.any():
-                    self._take(draft, maker, positions[known], takers[known])
-                if known.all():
-                    break
-                flat, takers = flat[~known], takers[~known]
+            self._take_blocks(draft, str(argument.name), argument.grid, flat, takers)
         for keys, takers in view.keys_of_io(layer, here, grid):
             for maker, positions, which in self._find_all(keys, candidates):
                 self._take(draft, maker, positions, takers[which])
+
+    def _follow_overlap(self, draft: _Draft, overlap: Overlap) -> None:
+        """Mark the pieces that the needed blocks are joined of, and what these are cut from."""
+        joined = draft.needed[overlap.n_pieces :].nonzero()[0]
+        for pieces, takers in overlap.joined_of(joined):
+            self._take(draft, draft, pieces, takers)
+        pieces = draft.needed[: overlap.n_pieces].nonzero()[0]
+        flat = overlap.cut_from(pieces)
+        self._take_blocks(draft, overlap.array, overlap.counts, flat, pieces)
+        draft.done |= draft.needed
+
+    def _take_blocks(
+        self,
+        draft: _Draft,
+        array: str,
+        grid: tuple[int, ...],
+        flat: _Positions,
+        takers: _Positions,
+    ) -> None:
+        """Take blocks of an array, given by their places in its grid in C order."""
+        for maker in self._makers(array, self._candidates(draft)):
+            positions = maker.find_blocks(array, grid, flat)
+            known = positions >= 0
+            if known.all():
+                self._take(draft, maker, positions, takers)
+                break
+            if known.any():
+                self._take(draft, maker, positions[known], takers[known])
+            flat, takers = flat[~known], takers[~known]
 
     def _makers(self, name: str, candidates: Sequence[str]) -> Iterator[_Draft]:
         if name in self.graph.layers:
@@ -241,12 +235,13 @@ class _Builder:
 
     def _take(self, draft: _Draft, maker: _Draft, made: _Positions, takers: _Positions) -> None:
         maker.needed[made] = True
-        draft.edges.append((maker, made, takers))
+        draft.edges.append((maker, made.astype(np.int32), takers.astype(np.int32)))
 
     def _take_constant(self, draft: _Draft, maker: _Draft, position: int, here: _Positions) -> None:
         """Take one value for all blocks: a store or an array is no edge for each of them."""
-        value = None if maker.grid is not None else maker.layer[maker.keys[position]]
-        if maker.grid is None and view.is_value(value) and not view.is_future(value):
+        listed = isinstance(maker.names, ListedKeys)
+        value = maker.layer[maker.names.keys[position]] if listed else None  # type: ignore[union-attr]
+        if listed and view.is_value(value) and not view.is_future(value):
             maker.needed[position] = True
             draft.constants.append((maker, position))
         else:
@@ -286,18 +281,22 @@ class _Builder:
             if name in self.drafts and self.drafts[name].needed.any()
         ]
         starts: dict[str, int] = {}
-        ranks: dict[str, _Positions] = {}
+        ranks: dict[str, NDArray[np.int32]] = {}
         total = 0
         for draft in drafts:
             starts[draft.name] = total
-            rank = np.cumsum(draft.needed, dtype=np.intp)
-            ranks[draft.name] = rank - 1 + total
+            rank = np.cumsum(draft.needed, dtype=np.int32)
+            ranks[draft.name] = rank + np.int32(total - 1)
             total += int(rank[-1])
-        made, taken = [], []
+        made: list[NDArray[np.int32]] = []
+        taken: list[NDArray[np.int32]] = []
         for draft in drafts:
-            for maker, positions, takers in draft.edges:
-                made.append(ranks[maker.name][positions])
+            if isinstance(draft.names, ListedKeys):
+                draft.names.forget()
+            for maker, makers, takers in draft.edges:
+                made.append(ranks[maker.name][makers])
                 taken.append(ranks[draft.name][takers])
+            draft.edges.clear()
         made_by, taken_by = _distinct(made, taken, total)
         numbered = np.full(len(outputs), -1, dtype=np.intp)
         for draft, positions, which in wanted:
@@ -321,22 +320,25 @@ class _Builder:
 
 def _positions(draft: _Draft, keys: Sequence[Key]) -> _Positions:
     """Find keys that share their first word in one layer; -1 where they are not in it."""
-    if draft.grid is None:
-        return np.fromiter(map(draft.index().get, keys, repeat(-1)), dtype=np.intp, count=len(keys))
+    if draft.names is not None:
+        return draft.names.find(keys)
+    assert draft.grid is not None
     output = draft.layer.output  # type: ignore[attr-defined]
     first = keys[0]
     if not isinstance(first, tuple) or first[0] != output:
         return np.full(len(keys), -1, dtype=np.intp)
-    if set(map(len, keys)) == {len(draft.grid) + 1}:  # type: ignore[arg-type]
-        if not draft.grid:
+    grid = draft.grid
+    if set(map(len, keys)) == {len(grid) + 1}:  # type: ignore[arg-type]
+        if not grid:
             return np.zeros(len(keys), dtype=np.intp)
         flat = chain.from_iterable(map(itemgetter(slice(1, None)), keys))  # type: ignore[arg-type]
         try:
             blocks = np.fromiter(flat, dtype=np.intp).reshape(len(keys), -1)
-            return np.asarray(np.ravel_multi_index(tuple(blocks.T), draft.grid))
+            return np.asarray(np.ravel_multi_index(tuple(blocks.T), grid))
         except (TypeError, ValueError):
             pass
-    return np.array([-1 if (at := draft.find(key)) is None else at for key in keys], dtype=np.intp)
+    found = (block_position(key, output, grid) for key in keys)
+    return np.array([-1 if at is None else at for at in found], dtype=np.intp)
 
 
 def _blocks_taken(
@@ -370,20 +372,25 @@ def _blocks_taken(
 
 
 def _distinct(
-    made: list[_Positions], taken: list[_Positions], total: int
+    made: list[NDArray[np.int32]], taken: list[NDArray[np.int32]], total: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Join edges, each once, in order of who takes and who makes."""
     if not made:
         empty = np.empty(0, dtype=np.int32)
         return empty, empty
-    pairs = np.concatenate(taken).astype(np.int64) * total + np.concatenate(made)
+    pairs = np.concatenate(taken, dtype=np.int64)
+    taken.clear()
+    pairs *= total
+    pairs += np.concatenate(made)
+    made.clear()
     # Not np.unique: since numpy 2.3 it hashes integers, ten times as long for a million.
     pairs.sort()
-    pairs = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
+    if len(pairs) and not (new := np.concatenate([[True], pairs[1:] != pairs[:-1]])).all():
+        pairs = pairs[new]
     return (pairs % total).astype(np.int32), (pairs // total).astype(np.int32)
 
 
-def _finish(draft: _Draft, start: int, ranks: Mapping[str, _Positions]) -> LayerTasks:
+def _finish(draft: _Draft, start: int, ranks: Mapping[str, NDArray[np.int32]]) -> LayerTasks:
     positions = draft.needed.nonzero()[0]
     values = futures = None
     if isinstance(draft.layer, MaterializedLayer):
@@ -399,7 +406,7 @@ def _finish(draft: _Draft, start: int, ranks: Mapping[str, _Positions]) -> Layer
         positions=positions,
         size=draft.size,
         grid=draft.grid,
-        keys=draft.keys,
+        names=draft.names,
         values=values,
         futures=futures,
         constants=tuple(dict.fromkeys(int(ranks[maker.name][at]) for maker, at in draft.constants)),

@@ -24,6 +24,7 @@ from xr_locality.graph.blocks import Blocks, of_chunks
 from xr_locality.graph.collections import Part
 from xr_locality.graph.describe import Describer
 from xr_locality.graph.fit import stated
+from xr_locality.graph.names import Overlap
 from xr_locality.graph.values import Description, Shaped, Unknown, leaves, measure, nbytes_of
 
 __all__ = ["ANNOTATION", "GUESSED_NBYTES", "Size", "SizeEstimator", "Sizes"]
@@ -165,6 +166,42 @@ class SizeEstimator:
         return Sizes(
             nbytes=np.maximum(known.nbytes(indices), 1),
             guessed=None if guess is None else np.ones(len(indices), dtype=bool),
+            why=guess,
+        )
+
+    def of_overlap(self, layer: str, overlap: Overlap, positions: NDArray[np.intp]) -> Sizes:
+        """Estimate the values of several tasks of an overlapping layer.
+
+        Parameters
+        ----------
+        layer : str
+            Its name.
+        overlap : Overlap
+            The rule that it follows.
+        positions : ndarray of int, shape (n,)
+            Of the tasks, ascending.
+        """
+        chunks: Any = self.graph.layers[layer].chunks  # type: ignore[attr-defined]
+        known = self._describer.layer(layer)
+        if (
+            self._said(layer) is not None
+            or known is None
+            or not isinstance(known.pattern, Shaped)
+            or layer != overlap.blocks
+            or np.isnan([length for lengths in chunks for length in lengths]).any()
+        ):
+            return self.of_keys(layer, overlap.keys_at(positions))
+        cut = int(np.searchsorted(positions, overlap.n_pieces))
+        grid = np.unravel_index(positions[:cut], overlap.grid)
+        pieces = np.full(cut, known.pattern.dtype.itemsize, dtype=np.int64)
+        for axis, along in enumerate(grid):
+            pieces *= overlap.lengths(axis, np.asarray(chunks[axis], dtype=np.int64))[along]
+        blocks = np.unravel_index(positions[cut:] - overlap.n_pieces, overlap.counts)
+        joined = self.of_blocks(layer, np.stack(blocks, axis=-1))
+        guess = self._guess(layer, known.pattern)
+        return Sizes(
+            nbytes=np.concatenate([np.maximum(pieces, 1), joined.nbytes]),
+            guessed=None if guess is None else np.ones(len(positions), dtype=bool),
             why=guess,
         )
 

@@ -7,7 +7,7 @@ made only for those tasks that somebody asks for by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from dask.typing import Key
 from numpy.typing import NDArray
 
 from xr_locality.graph import view
+from xr_locality.graph.names import Names
 
 __all__ = ["LayerTasks", "Structure", "block_position"]
 
@@ -36,7 +37,7 @@ class LayerTasks:
     name : str
         The layer's name in the graph.
     layer : Layer
-        As in the graph; symbolic layers other than Blockwise are materialised.
+        As in the graph; symbolic layers but Blockwise and overlapping ones are materialised.
     start : int
         Number of the layer's first task; the others follow.
     positions : ndarray of int, shape (n_tasks,)
@@ -45,7 +46,7 @@ class LayerTasks:
         How many tasks the layer has, needed or not.
     grid : tuple of int or None
         Numbers of blocks by axis of a Blockwise layer.
-    keys : sequence of key
+    names : Names or None
         All keys of another layer, by position.
     values : ndarray of bool, shape (n_tasks,), or None
         Which are plain values (stores, arrays), not tasks; None where none is.
@@ -62,11 +63,10 @@ class LayerTasks:
     positions: _Positions
     size: int
     grid: tuple[int, ...] | None
-    keys: Sequence[Key]
+    names: Names | None
     values: NDArray[np.bool_] | None
     futures: NDArray[np.bool_] | None
     constants: tuple[int, ...]
-    _index: dict[Key, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -88,13 +88,12 @@ class LayerTasks:
 
     def number(self, key: Key) -> int | None:
         """Find the number of a key's task; None if it is not among them."""
-        if self.grid is None:
-            if not self._index:
-                self._index.update(zip(self.keys, range(self.size), strict=True))
-            position = self._index.get(key)
+        if self.names is not None:
+            position: int | None = int(self.names.find([key])[0])
         else:
+            assert self.grid is not None
             position = block_position(key, self.layer.output, self.grid)  # type: ignore[attr-defined]
-        if position is None:
+        if position is None or position < 0:
             return None
         rank = int(np.searchsorted(self.positions, position))
         found = rank < len(self.positions) and self.positions[rank] == position
@@ -110,8 +109,8 @@ class LayerTasks:
 
     def keys_of(self, numbers: _Positions) -> list[Key]:
         """Make the keys of some of the layer's tasks."""
-        if self.grid is None:
-            return [self.keys[position] for position in self.positions[numbers - self.start]]
+        if self.names is not None:
+            return self.names.keys_at(self.positions[numbers - self.start])
         output = self.layer.output  # type: ignore[attr-defined]
         return [(output, *block) for block in self.blocks(numbers).tolist()]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from operator import getitem
 from typing import Any
 
@@ -19,8 +20,11 @@ from dask.array.core import load_store_chunk
 from dask.blockwise import Blockwise, BlockwiseDepDict
 from dask.core import istask
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.layers import ArrayOverlapLayer
 from dask.typing import Key
 from numpy.typing import NDArray
+
+from xr_locality.graph.names import Overlap
 
 __all__ = ["BlockwiseArgument", "embedded", "is_barrier", "is_future", "is_value"]
 
@@ -151,6 +155,56 @@ def keys_of_io(
             blocks = np.stack(np.unravel_index(positions, grid), axis=-1).tolist()
             named = [dependency[tuple(block)] for block in blocks]
             yield [each.key if isinstance(each, TaskRef) else each for each in named], positions
+
+
+def overlap_of(layer: Layer) -> Overlap | None:
+    """State the rule that an overlapping layer follows; None for other layers.
+
+    Also None where this version of dask cuts or names pieces otherwise: such a layer has
+    to be asked for its tasks.
+    """
+    if not isinstance(layer, ArrayOverlapLayer) or not layer.chunks:
+        return None
+    given = (layer.axes.get(axis, 0) for axis in range(len(layer.chunks)))
+    depths = tuple(each if isinstance(each, tuple) else (each, each) for each in given)
+    if not all(len(each) == 2 and min(each) >= 0 for each in depths):
+        return None
+    counts = tuple(map(len, layer.chunks))
+    few = tuple(min(count, 3) for count in counts)
+    if not _overlaps_as_stated(few, tuple((min(a, 1), min(b, 1)) for a, b in depths)):
+        return None
+    return _overlap(layer, counts, depths)
+
+
+def _overlap(
+    layer: ArrayOverlapLayer, counts: tuple[int, ...], depths: tuple[tuple[int, int], ...]
+) -> Overlap:
+    return Overlap(
+        array=layer.name,
+        pieces=f"getitem-{layer.token}",
+        blocks=f"overlap-{layer.token}",
+        counts=counts,
+        depths=depths,
+    )
+
+
+@cache
+def _overlaps_as_stated(counts: tuple[int, ...], depths: tuple[tuple[int, int], ...]) -> bool:
+    """Whether dask makes of a small overlap what the rule says."""
+    chunks = tuple((2,) * count for count in counts)
+    layer = ArrayOverlapLayer("array", dict(enumerate(depths)), chunks, counts, "token")
+    overlap = _overlap(layer, counts, depths)
+    keys = overlap.keys_at(np.arange(len(overlap)))
+    pieces = np.arange(overlap.n_pieces)
+    blocks = np.stack(np.unravel_index(overlap.cut_from(pieces), counts), axis=-1).tolist()
+    expected: dict[Key, set[Key]] = {key: set() for key in keys}
+    for key, block in zip(keys, blocks, strict=False):
+        expected[key].add((layer.name, *block))
+    for made, taken in overlap.joined_of(np.arange(math.prod(counts))):
+        for piece, joined in zip(made.tolist(), taken.tolist(), strict=True):
+            expected[keys[joined]].add(keys[piece])
+    tasks = dict(layer)
+    return expected == {key: set(keys_taken([task], ())[0]) for key, task in tasks.items()}
 
 
 def first_word(key: Key) -> Any:

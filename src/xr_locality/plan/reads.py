@@ -12,6 +12,7 @@ from dask.typing import Key
 from numpy.typing import NDArray
 
 from xr_locality.graph import view
+from xr_locality.graph.names import Overlap
 from xr_locality.graph.needs import structure_of
 from xr_locality.graph.sizes import SizeEstimator
 from xr_locality.graph.structure import LayerTasks, Structure
@@ -239,6 +240,8 @@ def size_tasks(structure: Structure, estimator: SizeEstimator) -> SizedTasks:
             continue
         if layer.grid is not None:
             sizes = estimator.of_blocks(layer.name, layer.blocks(numbers))
+        elif isinstance(layer.names, Overlap):
+            sizes = estimator.of_overlap(layer.name, layer.names, layer.positions)
         else:
             sizes = estimator.of_keys(layer.name, layer.keys_of(numbers))
         nbytes[numbers] = sizes.nbytes

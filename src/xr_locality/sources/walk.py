@@ -105,6 +105,13 @@ def find_sources_of_each(objects: Iterable[object]) -> list[tuple[Found, ...]]:
     return answers
 
 
+def _without_copies(group: list[object]) -> list[object]:
+    """Keep one where all are one object: the function of all tasks, or a number that each adds."""
+    if group and group[0] is group[-1] and all(map(is_, group, repeat(group[0]))):
+        return group[:1]
+    return group
+
+
 def _stored(found: tuple[Found, ...]) -> tuple[Found, ...]:
     """Leave out what is in the memory of a cluster, and not in storage."""
     if any(each.store.protocol == CLUSTER for each in found):
@@ -203,10 +210,7 @@ class _Walker:
         level = [batch]
         for _ in range(_LEVELS):
             below: list[list[object]] = []
-            for group in level:
-                if group and group[0] is group[-1] and all(map(is_, group, repeat(group[0]))):
-                    # The function of all tasks, or a number that each adds.
-                    group = group[:1]
+            for group in map(_without_copies, level):
                 kinds = set(map(type, group))
                 if not self._calls.isdisjoint(kind.__name__ for kind in kinds):
                     return None
