@@ -44,7 +44,7 @@ def stated(layer: Layer) -> Blocks | Unknown:
     dtype = np.dtype(dtype)
     if dtype.hasobject:
         return Unknown(reason="its values are Python objects")
-    if any(math.isnan(length) for lengths in chunks for length in lengths):
+    if any(math.isnan(sum(lengths)) for lengths in chunks):
         return Unknown(reason="it has chunks of unknown length")
     kind = str(annotations.get("chunk_type", "numpy.ndarray"))
     blocks = of_chunks(chunks, dtype, masked=kind.endswith("MaskedArray"))

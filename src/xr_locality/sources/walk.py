@@ -177,21 +177,21 @@ class _Walker:
         done: set[int] = set()
         for batch in _batches(objects):
             if len(batch) >= _FEW and (rare := self._rare(batch)) is not None:
-                if self._hold_nothing(rare - done):
+                if self._hold_nothing(each for known, each in rare.items() if known not in done):
                     continue
-                done |= rare
+                done.update(rare)
             for obj in batch:
                 for found in self.walk(obj):
                     _merge(merged, found)
         return tuple(merged.values())
 
     def holds_nothing(self, batch: list[object]) -> bool:
-        """Whether it is known, without looking at each, that none of some objects reads."""
+        """Whether it can be told, without looking at each, that none of some objects reads."""
         rare = self._rare(batch)
-        return rare is not None and self._hold_nothing(rare)
+        return rare is not None and self._hold_nothing(rare.values())
 
-    def _hold_nothing(self, ids: set[int]) -> bool:
-        return all(self._seen.get(each) == () for each in ids)
+    def _hold_nothing(self, objects: Iterable[object]) -> bool:
+        return not any(map(self.walk, objects))
 
     def _ask(self, obj: object) -> tuple[Found, ...] | None:
         for finder in self._finders:
@@ -200,13 +200,13 @@ class _Walker:
         self._strangers += 1
         return None
 
-    def _rare(self, batch: list[object]) -> set[int] | None:
+    def _rare(self, batch: list[object]) -> dict[int, object] | None:
         """List by id what a batch holds but plain data; None if each is to be looked at.
 
         Goes down level by level through tasks and containers, with all of one type at
         once and without a line of Python for each.
         """
-        rare: set[int] = set()
+        rare: dict[int, object] = {}
         level = [batch]
         for _ in range(_LEVELS):
             below: list[list[object]] = []
@@ -223,9 +223,9 @@ class _Walker:
                     if way.spread is not None:
                         below.extend(way.spread(those))
                     elif all(map(is_, those, repeat(those[0]))):
-                        rare.add(id(those[0]))
+                        rare[id(those[0])] = those[0]
                     else:
-                        rare.update(map(id, those))
+                        rare.update(zip(map(id, those), those, strict=True))
             if not below:
                 return rare
             if sum(map(len, below)) > 8 * _BATCH:
