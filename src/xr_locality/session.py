@@ -117,7 +117,8 @@ class Session:
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._told_local = False
-        self._told_relay = False
+        #: Pairs of regions of which it was said that values go by way of this machine.
+        self._told_relay: set[tuple[Region, Region]] = set()
         #: What was measured, the latest last.
         self.reports: list[Report] = []
 
@@ -384,13 +385,15 @@ class Session:
                 raise ExecutionError(
                     "The session was closed while it was computing. Make a new one."
                 ) from error
-        if links.unreachable and not self._told_relay:
-            self._told_relay = True
-            warnings.warn(
-                f"{links.unreachable} This session's values go by way of this machine from now on.",
-                LocalityWarning,
-                stacklevel=_frames_of_ours(),
-            )
+        for (source, target), why in links.unreachable.items():
+            if (source, target) not in self._told_relay:
+                self._told_relay.add((source, target))
+                warnings.warn(
+                    f"Workers of region {str(target)!r} do not reach region {str(source)!r}: {why}. "
+                    "Values from there to here go by way of this machine in this session.",
+                    LocalityWarning,
+                    stacklevel=_frames_of_ours(),
+                )
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
 

@@ -14,6 +14,7 @@ from typing import Any
 from dask.typing import Key
 from distributed import Future, as_completed
 
+from xr_locality.config import Transfer
 from xr_locality.endpoints.base import Connection
 from xr_locality.errors import EndpointError
 from xr_locality.execution import remote
@@ -34,6 +35,7 @@ from xr_locality.execution.machine import (
     Submit,
 )
 from xr_locality.execution.progress import Callback, Progress
+from xr_locality.execution.relay import Relay
 from xr_locality.execution.report import Report
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
@@ -41,11 +43,12 @@ from xr_locality.execution.submission import (
     mail_key,
     submit_partition,
     submit_whole,
+    wanted_key,
 )
 from xr_locality.execution.tally import Tally
 from xr_locality.execution.transfer import Links, Opened, can_dial
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.plan.model import Boundary, Partition, Plan
 from xr_locality.regions.model import Region
 
 __all__ = ["Kept", "Run"]
@@ -83,9 +86,9 @@ class Run:
         The session's links between clusters.
     costs : CostModel
         Prices what was measured.
-    relay : bool
-        Whether values go by way of the client even where workers could reach
-        each other's schedulers.
+    transfer : {"direct", "relay", "auto"}
+        How values cross: from region to region, by way of the client, or by way of
+        the client where a region's workers do not reach the other's scheduler.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     retries : int
@@ -98,7 +101,7 @@ class Run:
     connections: Mapping[Region, Connection]
     links: Links
     costs: CostModel
-    relay: bool
+    transfer: Transfer
     annotations: Mapping[str, Any]
     retries: int
     callbacks: tuple[Callback, ...] = ()
@@ -113,7 +116,11 @@ class Run:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _values: dict[Key, Any] = field(default_factory=dict)
     _tally: Tally = field(init=False)
-    _mailed: list[Future[Any]] = field(default_factory=list)
+    _relay: Relay = field(default_factory=Relay)
+    #: Pairs of regions, source first, whose values this process carries.
+    _apart: set[tuple[Region, Region]] = field(default_factory=set)
+    #: Values that workers have asked this process to carry, and where to.
+    _carried: set[tuple[Key, Region]] = field(default_factory=set)
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -172,6 +179,7 @@ class Run:
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
+            self._start_relays()
         for instruction in instructions:
             match instruction:
                 case Gather(region=region, key=key) if self.keep is None:
@@ -203,6 +211,7 @@ class Run:
                 links=await self._open_links(partition),
                 annotations=self.annotations,
                 retries=self.retries,
+                fall_back=self.transfer == "auto",
             )
         self._submissions[region] = submission
         self._tally.add(self.plan.client, region, partition.upload_nbytes)
@@ -217,12 +226,28 @@ class Run:
 
     async def _open_links(self, partition: Partition) -> dict[Region, Opened]:
         consumer = self.connections[partition.region]
-        links: dict[Region, Opened] = {}
-        for source in sorted({boundary.source for boundary in partition.fetches}):
+        sources = sorted({boundary.source for boundary in partition.fetches})
+
+        async def open_link(source: Region) -> Opened:
             producer = self.connections[source]
-            direct = can_dial(producer) and not self.relay
-            links[source] = await self.links.open(consumer, producer if direct else None)
-        return links
+            if self._is_relayed(source, partition.region):
+                self._apart.add((source, partition.region))
+                opened, *_ = await asyncio.gather(
+                    self.links.open(consumer, None),
+                    self.links.serve(producer),
+                    self.links.serve(consumer),
+                )
+            else:
+                opened, *_ = await asyncio.gather(
+                    self.links.open(consumer, producer),
+                    self.links.serve(producer),
+                    # It may turn out that values must be relayed.
+                    *([self.links.serve(consumer)] if self.transfer == "auto" else []),
+                )
+            return opened
+
+        opened = await asyncio.gather(*map(open_link, sources))
+        return dict(zip(sources, opened, strict=True))
 
     async def _watch(
         self,
@@ -244,8 +269,6 @@ class Run:
             for key in keys[future.key]:
                 if kind is not None:
                     await self._events.put(kind(region=region, key=key))
-                elif self._is_relayed(region):
-                    self._start(self._relay(region, key))
 
     async def _failed(self, region: Region, future: Future[Any]) -> Failed:
         submission = self._submissions[region]
@@ -293,25 +316,48 @@ class Run:
             await self._events.put(Gathered(region=region, keys=tuple(keys)))
         del self._pending[region]
 
-    def _is_relayed(self, source: Region) -> bool:
-        return self.relay or not can_dial(self.connections[source])
+    def _is_relayed(self, source: Region, target: Region) -> bool:
+        return (
+            self.transfer == "relay"
+            or not can_dial(self.connections[source])
+            or (self.transfer == "auto" and (source, target) in self.links.unreachable)
+        )
 
-    async def _relay(self, source: Region, key: Key) -> None:
+    def _start_relays(self) -> None:
+        """Carry what regions send each other that cannot reach each other."""
+        for boundary in self.plan.boundaries:
+            targets = [each for each in boundary.targets if (boundary.source, each) in self._apart]
+            if targets:
+                self._start(self._carry(boundary, targets))
+
+    async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
         """Carry a boundary value through this process to those who wait for it."""
-        boundary = next(each for each in self.plan.boundaries if each.key == key)
-        future = self._submissions[source].sends[key]
+        source = boundary.source
         try:
-            values, moved = await self.links.puller(self.connections[source]).pull([future.key])
-            name = mail_key(key, self.name)
-            for target in boundary.targets:
-                client = self.connections[target].client
-                mailed = await client.scatter({name: values[future.key]}, hash=False, direct=False)
-                self._mailed.append(mailed[name])
+            nbytes = await self._relay.carry(
+                self.links.inbox(self.connections[source]),
+                wanted_key(boundary, self.name, relayed=False),
+                name=mail_key(boundary.key, self.name),
+                targets=[self.connections[target] for target in targets],
+            )
         except (OSError, TimeoutError) as error:
             lost = unreachable(self.connections[source], self.plan.client, error)
             await self._events.put(Failed(region=source, error=lost))
             return
-        self._tally.add(source, self.plan.client, sum(moved.values()))
+        self._tally.add(source, self.plan.client, nbytes)
+
+    def _fall_back(self, told: Mapping[str, Any]) -> None:
+        """Carry a value to a worker that does not reach the region that has it."""
+        source, target = Region.parse(told["source"]), Region.parse(told["target"])
+        fetches = self._submissions[target].fetches
+        key = next(key for key, future in fetches.items() if future.key == told["key"])
+        boundary = next(
+            each for each in self.plan.boundaries if each.key == key and each.source == source
+        )
+        self.links.unreachable.setdefault((source, target), told["unreachable"])
+        if (key, target) not in self._carried:
+            self._carried.add((key, target))
+            self._start(self._carry(boundary, [target]))
 
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
         submission = self._submissions[region]
@@ -331,6 +377,9 @@ class Run:
                 future.release()
 
     def _moved_by_worker(self, told: Mapping[str, Any]) -> None:
+        if "unreachable" in told:
+            self._fall_back(told)
+            return
         crossed = self._tally.add_fetch(told, client=self.plan.client)
         self._tell("moved", **crossed)
 
@@ -385,8 +434,7 @@ class Run:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for region in self._submissions:
             self._cancel(region)
-        for future in self._mailed:
-            future.release()
+        self._relay.close()
 
     def _tell(self, what: str, **facts: Any) -> None:
         progress = Progress(run=self.name, what=what, facts=facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from dask.typing import Key
@@ -12,7 +11,7 @@ from dask.typing import Key
 from xr_locality.config import Settings
 from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
-from xr_locality.errors import LocalityError, TransferError
+from xr_locality.errors import LocalityError
 from xr_locality.execution.engine import Kept, Run
 from xr_locality.execution.progress import Callback
 from xr_locality.execution.report import Report
@@ -51,26 +50,18 @@ async def execute_plan(
         for connection in connections.values():
             await connection.ensure_workers(1)
             asked.append(connection)
-        start = partial(
-            Run,
+        run = Run(
             plan=plan,
             connections=connections,
             links=links,
+            transfer=settings.transfer,
             costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
             callbacks=callbacks,
             keep=keep,
         )
-        auto = settings.transfer == "auto"
-        relay = settings.transfer == "relay" or (auto and bool(links.unreachable))
-        try:
-            return await start(relay=relay).execute()
-        except TransferError as error:
-            if not auto or relay or error.met:
-                raise
-            links.unreachable = str(error)
-            return await start(relay=True).execute()
+        return await run.execute()
     finally:
         for connection in asked:
             await connection.restore(1)

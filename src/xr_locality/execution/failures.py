@@ -49,7 +49,7 @@ async def explain(
         )
     error: BaseException = await future.exception()
     fetching = _fetching(future, submission, partition)
-    if isinstance(error, ConnectionError) and fetching:
+    if getattr(error, "xr_locality_link", False) and fetching:
         source, missing = fetching
         moving = TransferError(
             f"Region {str(region)!r} could not fetch {missing!r} from region {str(source)!r}: "

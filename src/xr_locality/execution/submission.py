@@ -120,6 +120,7 @@ async def submit_partition(
     links: Mapping[Region, Opened],
     annotations: Mapping[str, Any],
     retries: int,
+    fall_back: bool = False,
 ) -> Submission:
     """Send a region its part of a split graph, with fetches for what it lacks.
 
@@ -137,10 +138,15 @@ async def submit_partition(
         What ``dask.annotate`` has set where the user called.
     retries : int
         How often a fetch tries again.
+    fall_back : bool, optional
+        Whether a fetch that cannot reach the other region asks for what the client
+        relays.
     """
     layers: dict[str, Layer] = dict(partition.graph.layers)
     dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
-    for name, tasks in _fetch_tasks(partition, run, links, retries).items():
+    for name, tasks in _fetch_tasks(
+        partition, run, links, retries=retries, fall_back=fall_back
+    ).items():
         layers[name] = MaterializedLayer({**layers.get(name, {}), **tasks})
         dependencies.setdefault(name, set())
         for layer, needs in partition.needs.items():
@@ -201,7 +207,12 @@ async def _send(
 
 
 def _fetch_tasks(
-    partition: Partition, run: str, links: Mapping[Region, Opened], retries: int
+    partition: Partition,
+    run: str,
+    links: Mapping[Region, Opened],
+    *,
+    retries: int,
+    fall_back: bool,
 ) -> dict[str, dict[Key, Task]]:
     """Make the tasks that fetch boundary values, by the layers that make these values."""
     fetching = Shipped(remote.fetch)
@@ -220,6 +231,7 @@ def _fetch_tasks(
             link.name,
             link.share,
             wanted_key(boundary, run, relayed=link.relayed),
+            mail_key(boundary.key, run) if fall_back else None,
             remote.rename(boundary.key, run),
             facts,
             retries,

@@ -9,22 +9,30 @@ only what pickles by name: dask's ``sizeof``, an object that holds every type
 registered with it, is imported where it is used.
 """
 
+from xr_locality.execution.remote.dialer import Dialer
 from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
+from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
-from xr_locality.execution.remote.packing import pack, unpack
-from xr_locality.execution.remote.puller import WINDOW, Puller
+from xr_locality.execution.remote.outbox import WINDOW, close_outbox, open_outbox
+from xr_locality.execution.remote.packing import pack, receive, unpack
+from xr_locality.execution.remote.puller import Puller
 from xr_locality.execution.remote.sealing import seal
 
 __all__ = [
     "TOPIC",
     "WINDOW",
+    "Dialer",
+    "Inbox",
     "Link",
     "PartitionOptimizer",
     "Puller",
+    "close_outbox",
     "fetch",
     "measure_span",
+    "open_outbox",
     "pack",
+    "receive",
     "rename",
     "seal",
     "sizes_of",
