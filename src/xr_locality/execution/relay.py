@@ -14,6 +14,8 @@ from xr_locality.endpoints.base import Connection
 from xr_locality.execution import remote
 
 __all__ = ["Relay"]
+#: Seconds that a cluster may take to have a worker that takes a value.
+_WORKER_SECONDS = 300
 
 
 @dataclass(slots=True)
@@ -34,11 +36,15 @@ class _Mailer:
         return await self.sent[name]
 
     async def _send(self) -> None:
+        client = self.target.client
         while self.queued:
             values, self.queued = self.queued, {}
             try:
                 # Not direct: of a gateway's cluster only the scheduler can be reached.
-                held = await self.target.client.scatter(values, hash=False, direct=False)
+                held = await client.scatter(
+                    values, hash=False, direct=False, timeout=_WORKER_SECONDS
+                )
+                await getattr(client.scheduler, remote.NOTICE)(keys=list(values))
             except Exception as error:  # noqa: BLE001 - handed to those who wait
                 for name in values:
                     self.sent.pop(name).set_exception(error)

@@ -14,12 +14,13 @@ from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
 from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
-from xr_locality.execution.remote.outbox import WINDOW, close_outbox, open_outbox
+from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, open_outbox
 from xr_locality.execution.remote.packing import pack, receive, unpack
 from xr_locality.execution.remote.puller import Puller
 from xr_locality.execution.remote.sealing import seal
 
 __all__ = [
+    "NOTICE",
     "TOPIC",
     "WINDOW",
     "Dialer",

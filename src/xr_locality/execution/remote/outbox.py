@@ -12,10 +12,10 @@ from dask.typing import Key
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-__all__ = ["TAKE", "WANT", "WINDOW", "Outbox", "close_outbox", "open_outbox"]
+__all__ = ["NOTICE", "TAKE", "WANT", "WINDOW", "Outbox", "close_outbox", "open_outbox"]
 
 #: Names of the handlers; the number goes up when what they say to each other changes.
-WANT, TAKE = "xr-locality-want-1", "xr-locality-take-1"
+WANT, TAKE, NOTICE = (f"xr-locality-{operation}-1" for operation in ("want", "take", "notice"))
 _NAME = "xr-locality-outbox-1"
 
 #: Bytes that a scheduler holds while it passes them on, to all readers together, one
@@ -71,16 +71,18 @@ class Outbox(SchedulerPlugin):
     def open(self) -> None:
         """Serve."""
         self.scheduler.add_plugin(self, name=self.name)
-        self.scheduler.handlers[WANT] = self.want
-        self.scheduler.handlers[TAKE] = self.take
+        self.scheduler.handlers |= self._handlers()
 
     def close_if_unused(self) -> None:
         """Leave nothing behind when the last client that needed it is gone."""
         self.clients &= self.scheduler.clients.keys()
         if not self.clients and self.scheduler.plugins.get(self.name) is self:
             self.scheduler.remove_plugin(name=self.name)
-            self.scheduler.handlers.pop(WANT, None)
-            self.scheduler.handlers.pop(TAKE, None)
+            for operation in self._handlers():
+                self.scheduler.handlers.pop(operation, None)
+
+    def _handlers(self) -> dict[str, Any]:
+        return {WANT: self.want, TAKE: self.take, NOTICE: self.notice}
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """Look later whether anybody is left: clients come back after a short break."""
@@ -89,13 +91,14 @@ class Outbox(SchedulerPlugin):
 
     def transition(self, key: Key, start: Any, finish: Any, *args: Any, **kwargs: Any) -> None:
         """Take notice of values that get ready."""
-        if finish != "memory" or not self._wanted_by or key not in self._wanted_by:
-            return
-        for name in self._wanted_by.pop(key):
-            if (reader := self._readers.get(name)) is not None:
-                reader.waiting.pop(key, None)
-                reader.ready[key] = None
-                reader.changed.set()
+        if finish == "memory" and key in self._wanted_by:
+            self._is_ready(key)
+
+    async def notice(self, keys: Iterable[Key]) -> str:
+        """Handle: values were put here from outside, which is no transition."""
+        for key in keys:
+            self._is_ready(key)
+        return "OK"
 
     async def want(self, reader: str, add: Iterable[Key] = (), drop: Iterable[Key] = ()) -> str:
         """Handle: a reader wants some keys, and others no longer."""
@@ -188,6 +191,13 @@ class Outbox(SchedulerPlugin):
             for key in missing:
                 loop.call_later(_AGAIN_SECONDS, self._await, key, reader)
         return data
+
+    def _is_ready(self, key: Key) -> None:
+        for name in self._wanted_by.pop(key, ()):
+            reader = self._readers[name]
+            reader.waiting.pop(key, None)
+            reader.ready[key] = None
+            reader.changed.set()
 
     def _await(self, key: Key, reader: str) -> None:
         mine = self._reader(reader)
