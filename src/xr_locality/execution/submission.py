@@ -164,13 +164,16 @@ async def submit_partition(
     owed = [*partition.outputs, *sends.values(), *fetched]
     expression = HLGExpr(
         dsk=HighLevelGraph(layers, dependencies),
-        low_level_optimizer=Shipped(remote.PartitionOptimizer(run, partition.fixed)),
+        low_level_optimizer=Shipped(
+            remote.PartitionOptimizer(run, partition.fixed, frozenset(fetched))
+        ),
         output_keys=owed,
     )
     names = {
         key: key if key in partition.fixed else remote.rename(key, run)
         for key in dict.fromkeys(owed)
     }
+    names |= {key: remote.rename_fetch(key, run) for key in fetched}
     with annotate(**annotations), span("xr-locality", run) as span_id:
         futures = await _send(connection, expression, list(names.values()))
     return Submission(
@@ -232,7 +235,7 @@ def _fetch_tasks(
             link.share,
             wanted_key(boundary, run, relayed=link.relayed),
             mail_key(boundary.key, run) if fall_back else None,
-            remote.rename(boundary.key, run),
+            remote.rename_fetch(boundary.key, run),
             facts,
             retries,
         )

@@ -18,7 +18,7 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 from distributed.shuffle._core import P2PBarrierTask
 
-__all__ = ["PartitionOptimizer", "rename"]
+__all__ = ["PartitionOptimizer", "rename", "rename_fetch"]
 
 
 def rename(key: Key, run: str) -> Key:
@@ -28,6 +28,21 @@ def rename(key: Key, run: str) -> Key:
     if isinstance(key, tuple) and key and isinstance(key[0], str):
         return (f"{key[0]}-{run}", *key[1:])
     return (f"locality-{run}", key)
+
+
+def rename_fetch(key: Key, run: str) -> Key:
+    """Make the key of a task that fetches a value: one that is alone in its task group.
+
+    Of large groups of tasks without dependencies a scheduler hands out few at a time,
+    and the next only when it has heard of one. Fetches hold no slot, so that would
+    be all that limits them.
+    """
+    if isinstance(key, tuple) and key and isinstance(key[0], str):
+        place = ".".join(map(str, key[1:]))
+        return (f"{key[0]}-{run}-{place}", *key[1:])
+    if isinstance(key, str):
+        return (f"{key}-{run}", "fetched")
+    return (f"locality-{run}-{key}", key)
 
 
 @dataclass(frozen=True)
@@ -45,10 +60,13 @@ class PartitionOptimizer:
         Marks the keys of this run.
     fixed : frozenset of key
         Keys that keep their names: Futures.
+    fetches : frozenset of key
+        Keys of tasks that fetch values.
     """
 
     run: str
     fixed: frozenset[Key]
+    fetches: frozenset[Key] = frozenset()
 
     def __call__(self, graph: Any, keys: Any, **_: Any) -> dict[Key, Any]:
         """Optimise a graph for some keys; called by dask, on the scheduler."""
@@ -64,7 +82,7 @@ class PartitionOptimizer:
             dependents = reverse_dict(DependenciesMapping(optimized))
             optimized = resolve_aliases(optimized, wanted, dependents)
         names = {
-            key: rename(key, self.run)
+            key: rename_fetch(key, self.run) if key in self.fetches else rename(key, self.run)
             for key, task in optimized.items()
             if key not in self.fixed and not isinstance(task, P2PBarrierTask)
         }

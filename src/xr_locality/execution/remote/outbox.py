@@ -22,6 +22,10 @@ _NAME = "xr-locality-outbox-1"
 #: value more at most.
 WINDOW = 128 * 2**20
 
+#: Seconds that a reply of few bytes waits for more, while another is on its way.
+_LINGER_SECONDS = 0.02
+_FEW_NBYTES = 2**20
+
 #: Seconds after which a reader, or a client, that is gone is forgotten.
 _FORGET_SECONDS = 60.0
 
@@ -37,7 +41,9 @@ class _Reader:
     ready: dict[Key, None] = field(default_factory=dict)
     #: Set when there may be something to take.
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Requests that wait or are answered, and answers on their way.
     takes: int = 0
+    sending: int = 0
 
 
 class Outbox(SchedulerPlugin):
@@ -125,7 +131,7 @@ class Outbox(SchedulerPlugin):
             keys, nbytes = await self._claim(mine, limit, seconds)
             if not keys:
                 return {"data": {}, "more": False}
-            with self._holding(nbytes):
+            with self._holding(mine, nbytes):
                 data = await self._gather(keys, reader)
                 if not data:
                     return {"data": {}, "more": bool(mine.ready)}
@@ -142,7 +148,9 @@ class Outbox(SchedulerPlugin):
 
     async def _claim(self, mine: _Reader, limit: int, seconds: float) -> tuple[list[Key], int]:
         """Choose what a take goes back with; nothing if nothing gets ready in time."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        lingering = loop.time() + _LINGER_SECONDS
         while True:
             keys: list[Key] = []
             filled = 0
@@ -155,24 +163,30 @@ class Outbox(SchedulerPlugin):
                     break
                 keys.append(key)
                 filled += nbytes
-            if keys:
+            few = filled < _FEW_NBYTES and mine.sending > 0 and loop.time() < lingering
+            if keys and not few:
                 for key in keys:
                     del mine.ready[key]
                 return keys, filled
+            if not keys:
+                lingering = loop.time() + _LINGER_SECONDS
             mine.changed.clear()
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(lingering if keys else deadline):
                     await mine.changed.wait()
             except TimeoutError:
-                return [], 0
+                if not keys:
+                    return [], 0
 
     @contextmanager
-    def _holding(self, nbytes: int) -> Iterator[None]:
+    def _holding(self, mine: _Reader, nbytes: int) -> Iterator[None]:
+        mine.sending += 1
         self.held += nbytes
         self.most_held = max(self.most_held, self.held)
         try:
             yield
         finally:
+            mine.sending -= 1
             self.held -= nbytes
             for reader in self._readers.values():
                 if reader.ready:
