@@ -340,8 +340,12 @@ class Run:
                 name=mail_key(boundary.key, self.name),
                 targets=[self.connections[target] for target in targets],
             )
-        except (OSError, TimeoutError) as error:
-            lost = unreachable(self.connections[source], self.plan.client, error)
+        except Exception as error:  # noqa: BLE001 - ends the run
+            lost: Exception = error
+            if getattr(error, "xr_locality_link", False):
+                lost = unreachable(self.connections[source], self.plan.client, error)
+            else:
+                error.add_note(f"Raised by {boundary.key!r} of region {str(source)!r}, relayed.")
             await self._events.put(Failed(region=source, error=lost))
             return
         self._tally.add(source, self.plan.client, nbytes)

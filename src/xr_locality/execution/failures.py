@@ -84,7 +84,7 @@ def _fetching(
 ) -> tuple[Region, Key] | None:
     """Find the fetch that a failed Future failed by: itself, or one it waited for."""
     for boundary in partition.fetches:
-        failed = submission.fetches[boundary.key]
-        if failed.key == future.key or failed.status == "error":
+        failed = submission.fetches.get(boundary.key)
+        if failed is not None and (failed.key == future.key or failed.status == "error"):
             return boundary.source, boundary.key
     return None

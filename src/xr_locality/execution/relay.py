@@ -88,15 +88,20 @@ class Relay:
 
         Raises
         ------
-        OSError
+        ConnectionError
             If one of them is out of reach.
+        Exception
+            What the value raised while it was deserialised.
         """
         received = await inbox.get(wanted, lambda: True)
         assert received is not None
         try:
             for target in targets:
                 mailer = self._mailers.setdefault(id(target), _Mailer(target))
-                self._mailed.append(await mailer.send(name, received.value))
+                try:
+                    self._mailed.append(await mailer.send(name, received.value))
+                except (OSError, TimeoutError) as error:
+                    raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
         finally:
             inbox.release(received.nbytes)
         return received.nbytes

@@ -9,7 +9,7 @@ only what pickles by name: dask's ``sizeof``, an object that holds every type
 registered with it, is imported where it is used.
 """
 
-from xr_locality.execution.remote.dialer import Dialer
+from xr_locality.execution.remote.dialer import Dialer, LinkError
 from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
 from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.keys import PartitionOptimizer, rename, rename_fetch
@@ -26,6 +26,7 @@ __all__ = [
     "Dialer",
     "Inbox",
     "Link",
+    "LinkError",
     "PartitionOptimizer",
     "Puller",
     "close_outbox",
