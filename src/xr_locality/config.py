@@ -132,6 +132,9 @@ class Settings:
     prices: Mapping[str, float]
     #: The user's own figures of the network, ``"source -> target"``.
     links: Mapping[str, LinkSetting]
+    #: Region to the object store there that values are staged in: ``url`` and
+    #: ``storage_options``. May hold secrets, so no repr shows it.
+    staging: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
     @property
     def budget(self) -> Budget | None:
@@ -427,6 +430,27 @@ def _throughput(given: _Given) -> float:
     return float(match["number"]) * scale
 
 
+def _staging(given: _Given) -> dict[str, dict[str, Any]]:
+    must = (
+        "it must map regions to URLs of object stores there, such as "
+        "{'aws:us-west-2': 's3://my-bucket/staging'}, or to mappings with 'url' and "
+        "'storage_options'"
+    )
+    if not isinstance(given.value, Mapping):
+        raise _refused(given, must, show=False)
+    stores: dict[str, dict[str, Any]] = {}
+    # A password need not stand in a file: its value may name a variable.
+    for region, store in dask.config.expand_environment_variables(given.value).items():
+        named = {"url": store} if isinstance(store, str) else store
+        if not isinstance(named, Mapping) or not {"url"} <= {*named} <= {"url", "storage_options"}:
+            raise _refused(given, f"{must}; that of {str(region)!r} is neither", show=False)
+        options = named.get("storage_options") or {}
+        if not (isinstance(named["url"], str) and named["url"] and isinstance(options, Mapping)):
+            raise _refused(given, f"{must}; that of {str(region)!r} is neither", show=False)
+        stores[str(region)] = {"url": named["url"], "storage_options": dict(options)}
+    return stores
+
+
 #: What may be said of a link: the field that it fills, and its check.
 _LINK_FIGURES: Final[Mapping[str, tuple[str, Callable[[_Given], float]]]] = {
     "throughput": ("bytes_per_second", _throughput),
@@ -452,4 +476,5 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "start_timeout": _duration,
     "prices": _prices,
     "links": _links,
+    "staging": _staging,
 }

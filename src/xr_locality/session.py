@@ -352,12 +352,6 @@ class Session:
         from xr_locality.execution.execute import execute_plan
         from xr_locality.execution.progress import watch
 
-        if settings.transfer == "stage":
-            raise ConfigurationError(
-                "transfer='stage' is not available in this version. Use 'auto', 'direct' or "
-                "'relay'.",
-                key="transfer",
-            )
         self._tell_if_local(plan)
         plan = open_files_again(plan.reading_replicas())
         with self._lock:

@@ -38,6 +38,7 @@ from xr_locality.execution.progress import Callback, Progress
 from xr_locality.execution.relay import Relay
 from xr_locality.execution.report import Report
 from xr_locality.execution.ship import Shipped
+from xr_locality.execution.staging import Staging
 from xr_locality.execution.submission import (
     Submission,
     mail_key,
@@ -86,9 +87,10 @@ class Run:
         The session's links between clusters.
     costs : CostModel
         Prices what was measured.
-    transfer : {"direct", "relay", "auto"}
-        How values cross: from region to region, by way of the client, or by way of
-        the client where a region's workers do not reach the other's scheduler.
+    transfer : {"direct", "relay", "stage", "auto"}
+        How values cross: from region to region, by way of the client, by way of object
+        stores, or by way of the client where a region's workers do not reach the
+        other's scheduler.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     retries : int
@@ -108,6 +110,8 @@ class Run:
     #: Where to put the Futures of results that stay in their regions, instead of
     #: bringing the results here.
     keep: dict[Key, Kept] | None = None
+    #: Where to stage values, if they are staged.
+    staging: Staging | None = None
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -148,6 +152,12 @@ class Run:
         started = time.monotonic()
         machine = RunMachine(_owed(self.plan))
         async with AsyncExitStack() as stack:
+            if self.staging is not None:
+                # Last of all, when nobody writes any more.
+                stack.push_async_callback(self.staging.close)
+                await self.staging.open(
+                    {target for each in self.plan.boundaries for target in each.targets}
+                )
             stack.push_async_callback(self._clean_up)
             for connection in self.connections.values():
                 stack.callback(self.links.listen(connection, self.name, self._moved_by_worker))
@@ -212,6 +222,10 @@ class Run:
                 annotations=self.annotations,
                 retries=self.retries,
                 fall_back=self.transfer == "auto",
+                n_workers=_n_workers(connection),
+                stores=await self.staging.give(connection, partition, self.plan)
+                if self.staging is not None
+                else None,
             )
         self._submissions[region] = submission
         self._tally.add(self.plan.client, region, partition.upload_nbytes)
@@ -318,7 +332,8 @@ class Run:
 
     def _is_relayed(self, source: Region, target: Region) -> bool:
         return (
-            self.transfer == "relay"
+            # Of staged values, only receipts cross so.
+            self.transfer in ("relay", "stage")
             or not can_dial(self.connections[source])
             or (self.transfer == "auto" and (source, target) in self.links.unreachable)
         )
@@ -334,7 +349,7 @@ class Run:
         """Carry a boundary value through this process to those who wait for it."""
         source = boundary.source
         try:
-            nbytes = await self._relay.carry(
+            nbytes, is_receipt = await self._relay.carry(
                 self.links.inbox(self.connections[source]),
                 wanted_key(boundary, self.name, relayed=False),
                 name=mail_key(boundary.key, self.name),
@@ -349,6 +364,10 @@ class Run:
             await self._events.put(Failed(region=source, error=lost))
             return
         self._tally.add(source, self.plan.client, nbytes)
+        if is_receipt:
+            # Those who fetch tell of the value, not of this.
+            for target in targets:
+                self._tally.add(self.plan.client, target, nbytes)
 
     def _fall_back(self, told: Mapping[str, Any]) -> None:
         """Carry a value to a worker that does not reach the region that has it."""
@@ -444,6 +463,12 @@ class Run:
         progress = Progress(run=self.name, what=what, facts=facts)
         for callback in self.callbacks:
             callback(progress)
+
+
+def _n_workers(connection: Connection) -> int:
+    """Count the workers that a region has, or may get."""
+    running = len(connection.client.scheduler_info(n_workers=-1)["workers"])
+    return max(1, running, getattr(connection.endpoint, "maximum", None) or 0)
 
 
 def _owed(plan: Plan) -> dict[Region, PartitionKeys]:

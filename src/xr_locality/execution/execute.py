@@ -15,6 +15,7 @@ from xr_locality.errors import LocalityError
 from xr_locality.execution.engine import Kept, Run
 from xr_locality.execution.progress import Callback
 from xr_locality.execution.report import Report
+from xr_locality.execution.staging import Staging
 from xr_locality.execution.transfer import Links
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
@@ -43,6 +44,10 @@ async def execute_plan(
     except LocalityError as error:
         # Those found dead were dropped, and are opened anew below.
         logger.warning("%s", error)
+    staging = None
+    if settings.transfer == "stage" and plan.boundaries:
+        staging = Staging(stores=settings.staging)
+        staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
     connections = await pool.open(plan.regions)
     asked: list[Connection] = []
@@ -55,6 +60,7 @@ async def execute_plan(
             connections=connections,
             links=links,
             transfer=settings.transfer,
+            staging=staging,
             costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,

@@ -62,6 +62,17 @@ async def explain(
         )
         moving.__cause__ = error
         return moving
+    if getattr(error, "xr_locality_staging", False):
+        moving = TransferError(
+            f"Region {str(region)!r} could not stage {key!r}: {error}. See whether the store has "
+            "room, answers, and lets its workers in; see locality.staging.",
+            source=str(fetching[0] if fetching else region),
+            target=str(region),
+            key=key,
+            met=True,
+        )
+        moving.__cause__ = error
+        return moving
     error = error.with_traceback(await future.traceback())
     error.add_note(f"Raised for {key!r} in region {str(region)!r}, on {where}.")
     return error

@@ -69,7 +69,7 @@ class Relay:
 
     async def carry(
         self, inbox: remote.Inbox, wanted: Key, *, name: Key, targets: Iterable[Connection]
-    ) -> int:
+    ) -> tuple[int, bool]:
         """Carry one value from a cluster to others, as it is packed.
 
         Parameters
@@ -83,8 +83,10 @@ class Relay:
 
         Returns
         -------
-        int
+        nbytes : int
             Its bytes as serialised.
+        is_receipt : bool
+            Whether it only tells where the value has been staged.
 
         Raises
         ------
@@ -104,7 +106,7 @@ class Relay:
                     raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
         finally:
             inbox.release(received.nbytes)
-        return received.nbytes
+        return received.nbytes, remote.is_receipt(received.value)
 
     def close(self) -> None:
         """Let the clusters forget what they were sent; may be called twice."""

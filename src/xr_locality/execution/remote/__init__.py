@@ -18,6 +18,7 @@ from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, op
 from xr_locality.execution.remote.packing import pack, receive, unpack
 from xr_locality.execution.remote.puller import Puller
 from xr_locality.execution.remote.sealing import seal
+from xr_locality.execution.remote.staging import Store, is_receipt, stage
 
 __all__ = [
     "NOTICE",
@@ -29,8 +30,10 @@ __all__ = [
     "LinkError",
     "PartitionOptimizer",
     "Puller",
+    "Store",
     "close_outbox",
     "fetch",
+    "is_receipt",
     "measure_span",
     "open_outbox",
     "pack",
@@ -39,5 +42,6 @@ __all__ = [
     "rename_fetch",
     "seal",
     "sizes_of",
+    "stage",
     "unpack",
 ]

@@ -16,6 +16,7 @@ from xr_locality.execution.remote.dialer import Dialer
 from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.packing import unpack
 from xr_locality.execution.remote.sealing import seal
+from xr_locality.execution.remote.staging import is_receipt
 
 __all__ = ["TOPIC", "Link", "fetch"]
 
@@ -79,6 +80,7 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
     own: Key,
     facts: Mapping[str, Any],
     retries: int,
+    store: tuple[str, bytes] | None = None,
 ) -> Any:
     """Run as a task: wait for a value of another cluster, without holding a slot.
 
@@ -99,6 +101,9 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
         What to tell the client, besides the bytes moved.
     retries : int
         How often to try again when a scheduler that has answered before no longer does.
+    store : (str, bytes), optional
+        The plugin that knows the store where large values are staged, and the key that
+        opens it.
     """
     worker = get_worker()
     worker.handle_stimulus(
@@ -132,14 +137,21 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
                 raise
     if received is None:
         return None
+    value, nbytes, moved_seconds = received.value, received.nbytes, received.moved_seconds
+    if store is not None and is_receipt(value):
+        started = time.monotonic()
+        name, opens = store
+        value, nbytes = await worker.plugins[name].read(value, facts["target"], opens)
+        moved_seconds += time.monotonic() - started
+        relayed = False
     worker.log_event(
         TOPIC,
         {
             **facts,
             "relayed": relayed,
-            "nbytes": received.nbytes,
+            "nbytes": nbytes,
             "waited_seconds": received.waited_seconds,
-            "moved_seconds": received.moved_seconds,
+            "moved_seconds": moved_seconds,
         },
     )
-    return unpack(received.value)
+    return unpack(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dask._task_spec import (
@@ -17,6 +18,8 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import ensure_dict
 from distributed.shuffle._core import P2PBarrierTask
+
+from xr_locality.execution.remote.gates import gate
 
 __all__ = ["PartitionOptimizer", "rename", "rename_fetch"]
 
@@ -60,13 +63,22 @@ class PartitionOptimizer:
         Marks the keys of this run.
     fixed : frozenset of key
         Keys that keep their names: Futures.
-    fetches : frozenset of key
-        Keys of tasks that fetch values.
+    fetches : tuple of key
+        Tasks that fetch values, in the order in which these are made.
+    sends : frozenset of key
+        Values that other regions need.
+    nbytes : mapping of str to int
+        Bytes of the values of each layer.
+    window : int
+        Bytes of values that may wait for fetches.
     """
 
     run: str
     fixed: frozenset[Key]
-    fetches: frozenset[Key] = frozenset()
+    fetches: tuple[Key, ...] = ()
+    sends: frozenset[Key] = frozenset()
+    nbytes: Mapping[str, int] = field(default_factory=dict)
+    window: int = 0
 
     def __call__(self, graph: Any, keys: Any, **_: Any) -> dict[Key, Any]:
         """Optimise a graph for some keys; called by dask, on the scheduler."""
@@ -81,8 +93,17 @@ class PartitionOptimizer:
             # It names what it has fused twice, the second one a task that hands on the first.
             dependents = reverse_dict(DependenciesMapping(optimized))
             optimized = resolve_aliases(optimized, wanted, dependents)
+        if self.fetches and self.nbytes:
+            optimized = gate(
+                optimized,
+                fetches=self.fetches,
+                sends=self.sends,
+                nbytes=self._nbytes_of,
+                window=self.window,
+            )
+        fetches = frozenset(self.fetches)
         names = {
-            key: rename_fetch(key, self.run) if key in self.fetches else rename(key, self.run)
+            key: rename_fetch(key, self.run) if key in fetches else rename(key, self.run)
             for key, task in optimized.items()
             if key not in self.fixed and not isinstance(task, P2PBarrierTask)
         }
@@ -90,3 +111,7 @@ class PartitionOptimizer:
             names.get(key, key): task.substitute(names, key=names.get(key, key))
             for key, task in optimized.items()
         }
+
+    def _nbytes_of(self, key: Key) -> int:
+        layer = key[0] if isinstance(key, tuple) and key else key
+        return self.nbytes.get(layer, 0) if isinstance(layer, str) else 0
