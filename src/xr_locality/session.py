@@ -23,7 +23,6 @@ from dask.typing import Key
 from xr_locality import config
 from xr_locality.config import Settings
 from xr_locality.errors import (
-    ConfigurationError,
     EndpointError,
     ExecutionError,
     LocalityError,
@@ -383,8 +382,9 @@ class Session:
             if (source, target) not in self._told_relay:
                 self._told_relay.add((source, target))
                 warnings.warn(
-                    f"Workers of region {str(target)!r} do not reach region {str(source)!r}: {why}. "
-                    "Values from there to here go by way of this machine in this session.",
+                    f"Workers of region {str(target)!r} do not reach region {str(source)!r}: "
+                    f"{why}. Values that cross from it to them go by way of this machine from "
+                    "now on in this session.",
                     LocalityWarning,
                     stacklevel=_frames_of_ours(),
                 )

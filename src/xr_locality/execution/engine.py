@@ -244,21 +244,16 @@ class Run:
 
         async def open_link(source: Region) -> Opened:
             producer = self.connections[source]
-            if self._is_relayed(source, partition.region):
+            relayed = self._is_relayed(source, partition.region)
+            serving = [producer]
+            if relayed:
                 self._apart.add((source, partition.region))
-                opened, *_ = await asyncio.gather(
-                    self.links.open(consumer, None),
-                    self.links.serve(producer),
-                    self.links.serve(consumer),
-                )
-            else:
-                opened, *_ = await asyncio.gather(
-                    self.links.open(consumer, producer),
-                    self.links.serve(producer),
-                    # It may turn out that values must be relayed.
-                    *([self.links.serve(consumer)] if self.transfer == "auto" else []),
-                )
-            return opened
+            if relayed or self.transfer == "auto":
+                # With "auto" too: it may turn out that values must be relayed.
+                serving.append(consumer)
+            link = asyncio.create_task(self.links.open(consumer, None if relayed else producer))
+            await asyncio.gather(link, *map(self.links.serve, serving))
+            return link.result()
 
         opened = await asyncio.gather(*map(open_link, sources))
         return dict(zip(sources, opened, strict=True))

@@ -152,7 +152,12 @@ async def submit_partition(
     layers: dict[str, Layer] = dict(partition.graph.layers)
     dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
     for name, tasks in _fetch_tasks(
-        partition, run, links, retries=retries, fall_back=fall_back, store=stores.own if stores else None
+        partition,
+        run,
+        links,
+        retries=retries,
+        fall_back=fall_back,
+        store=stores.own if stores else None,
     ).items():
         layers[name] = MaterializedLayer({**layers.get(name, {}), **tasks})
         dependencies.setdefault(name, set())
@@ -162,9 +167,7 @@ async def submit_partition(
     sends = {key: send_key(key) for key in partition.sends}
     if sends:
         layers[_SEND] = MaterializedLayer(
-            _send_tasks(partition, sends)
-            if stores is None
-            else _stage_tasks(sends, stores)
+            _send_tasks(partition, sends) if stores is None else _stage_tasks(sends, stores)
         )
         # No others: dask fuses no layer with what another layer depends on.
         dependencies[_SEND] = set(partition.send_layers)

@@ -95,9 +95,7 @@ class _Lane:
         return self.free_at + self.delay_seconds
 
 
-async def _forward(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lane: _Lane
-) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lane: _Lane) -> None:
     loop = asyncio.get_running_loop()
     way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
@@ -137,7 +135,8 @@ async def _serve(host: str, port: str, bytes_per_second: str, rtt_seconds: str) 
         )
 
     server = await asyncio.start_server(connect, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     # Until whoever started this is gone.
     await asyncio.to_thread(sys.stdin.read)
 

@@ -60,9 +60,7 @@ class Link(WorkerPlugin):
         """Get the way to what the client has relayed, to the worker's own scheduler."""
         if self.mailbox is None:
             arguments = worker.security.get_connection_args("worker")
-            self.mailbox = Inbox(
-                Dialer(worker.scheduler.address, arguments, self.patience_seconds)
-            )
+            self.mailbox = Inbox(Dialer(worker.scheduler.address, arguments, self.patience_seconds))
         return self.mailbox
 
     async def teardown(self, worker: Any) -> None:
@@ -141,7 +139,8 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
     if store is not None and is_receipt(value):
         started = time.monotonic()
         name, opens = store
-        value, nbytes = await worker.plugins[name].read(value, facts["target"], opens)
+        reader: Any = worker.plugins[name]
+        value, nbytes = await reader.read(value, facts["target"], opens)
         moved_seconds += time.monotonic() - started
         relayed = False
     worker.log_event(

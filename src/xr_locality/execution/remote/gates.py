@@ -100,7 +100,9 @@ def _latest(
     return latest
 
 
-def _openings(waits: Mapping[Key, int], nbytes: Callable[[Key], int], window: int) -> dict[Key, int]:
+def _openings(
+    waits: Mapping[Key, int], nbytes: Callable[[Key], int], window: int
+) -> dict[Key, int]:
     """Tell the place of the fetch that lets each value be begun; -1 for at once."""
     opens: dict[Key, int] = {}
     # Values that may be there and wait, by their places.

@@ -20,7 +20,7 @@ _NAME = "xr-locality-outbox-1"
 
 #: Bytes that a scheduler holds while it passes them on, to all readers together, one
 #: value more at most.
-WINDOW = 128 * 2**20
+WINDOW = 256 * 2**20
 
 #: Seconds that a reply of few bytes waits for more, while another is on its way.
 _LINGER_SECONDS = 0.02
@@ -159,7 +159,7 @@ class Outbox(SchedulerPlugin):
                 nbytes = max(task.nbytes, 0) if task is not None else 0
                 if keys and filled + nbytes > limit:
                     break
-                if self.held + filled and self.held + filled + nbytes > self.window:
+                if self.held + filled > self.window:
                     break
                 keys.append(key)
                 filled += nbytes

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import pickle
 import zlib
+from contextlib import suppress
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -93,12 +94,12 @@ def stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
     """
     packed = pack(value)
     header, frames = serialize(Serialize(packed), on_error="raise")
-    frames = [ensure_memoryview(frame) for frame in frames]
-    nbytes = sum(frame.nbytes for frame in frames)
+    views: list[memoryview] = [ensure_memoryview(frame) for frame in frames]
+    nbytes = sum(view.nbytes for view in views)
     if nbytes < STAGED_NBYTES:
         return packed
-    head = pickle.dumps((header, [frame.nbytes for frame in frames]))
-    pieces = [len(head).to_bytes(_LENGTH_NBYTES), head, *frames]
+    head = pickle.dumps((header, [view.nbytes for view in views]))
+    pieces = [len(head).to_bytes(_LENGTH_NBYTES), head, *views]
     check = 0
     for piece in pieces:
         check = zlib.crc32(piece, check)
@@ -107,7 +108,8 @@ def stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
         # Nobody can guess it who has not the store's key.
         name = hashlib.sha256(share + key.encode()).hexdigest()
         try:
-            _write(get_worker().plugins[plugin].open(share), name, pieces)
+            store: Any = get_worker().plugins[plugin]
+            _write(store.open(share), name, pieces)
         except Exception as error:
             raise _failure(f"a value of {nbytes} bytes could not be written", error) from error
         names[region] = name
@@ -168,10 +170,9 @@ def _write(opened: tuple[Any, str], name: str, pieces: list[Any]) -> None:
 
 
 def _remove(files: Any, path: str) -> None:
-    try:
+    # What could not be written need not be there.
+    with suppress(Exception):
         files.rm_file(path)
-    except Exception:  # noqa: BLE001, S110 - what could not be written need not be there
-        pass
 
 
 def _failure(what: str, error: Exception) -> OSError:
