@@ -108,11 +108,10 @@ class Staging:
         TransferError
             If a store cannot be written.
         """
-        self._regions = tuple(sorted(regions))
-        self.check(self._regions)
-        for region in self._regions:
+        for region in sorted(regions):
             try:
                 await asyncio.to_thread(self._mark, region)
+                self._regions += (region,)
             except Exception as error:
                 raise TransferError(
                     f"The store that stages values for region {str(region)!r} cannot be written "

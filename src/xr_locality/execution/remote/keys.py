@@ -15,6 +15,7 @@ from dask._task_spec import (
 from dask.array.optimization import optimize
 from dask.core import flatten, reverse_dict
 from dask.highlevelgraph import HighLevelGraph
+from dask.order import order
 from dask.typing import Key
 from dask.utils import ensure_dict
 from distributed.shuffle._core import P2PBarrierTask
@@ -64,7 +65,7 @@ class PartitionOptimizer:
     fixed : frozenset of key
         Keys that keep their names: Futures.
     fetches : tuple of key
-        Tasks that fetch values, in the order in which these are made.
+        Tasks that fetch values.
     sends : frozenset of key
         Values that other regions need.
     nbytes : mapping of str to int
@@ -93,10 +94,12 @@ class PartitionOptimizer:
             # It names what it has fused twice, the second one a task that hands on the first.
             dependents = reverse_dict(DependenciesMapping(optimized))
             optimized = resolve_aliases(optimized, wanted, dependents)
-        if self.fetches and self.nbytes:
+        if self.fetches and sum(map(self._nbytes_of, optimized)) > self.window:
+            # Whoever makes the values orders them as these are ordered.
+            priorities = order(optimized)
             optimized = gate(
                 optimized,
-                fetches=self.fetches,
+                fetches=sorted(self.fetches, key=priorities.__getitem__),
                 sends=self.sends,
                 nbytes=self._nbytes_of,
                 window=self.window,
