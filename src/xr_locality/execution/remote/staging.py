@@ -99,7 +99,7 @@ def stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
     if nbytes < STAGED_NBYTES:
         return packed
     head = pickle.dumps((header, [view.nbytes for view in views]))
-    pieces = [len(head).to_bytes(_LENGTH_NBYTES), head, *views]
+    pieces: list[bytes | memoryview] = [len(head).to_bytes(_LENGTH_NBYTES), head, *views]
     check = 0
     for piece in pieces:
         check = zlib.crc32(piece, check)
