@@ -270,14 +270,14 @@ class MemoryOnTheWay:
     param_names = ("transfer",)
 
     def setup_cache(self) -> Mapping[str, _Memory]:
-        """Let 125 values of 32 MB cross, and look at the processes meanwhile."""
+        """Let 4 GB cross directly, 1 GB by relay, and look at the processes meanwhile."""
         measured = {}
         with _cluster() as here, _cluster() as there:
-            for transfer in self.params:
+            for transfer, n in zip(self.params, (125, 32), strict=True):
                 with xl.Session({_HERE: here, _THERE: there}, transfer=transfer) as session:
                     session.compute(_crossing(4, 8 * _MB))
                     with _watch_memory(_processes(here, there)) as grew:
-                        session.compute(_crossing(125, 32 * _MB))
+                        session.compute(_crossing(n, 32 * _MB))
                     moved = session.reports[-1].nbytes_moved
                 measured[transfer] = _Memory(grew=grew, nbytes=moved)
         return measured
