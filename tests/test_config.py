@@ -59,6 +59,7 @@ class TestDefaults:
             start_timeout=300.0,
             prices={},
             links={},
+            staging={},
         )
         assert settings.budget is None
 
@@ -408,3 +409,40 @@ class TestLinks:
             read(links={"aws:* -> local": {key: value}})
         message = str(caught.value)
         assert message.startswith(f"links['aws:* -> local'].{key} is {value!r}: it must be")
+
+
+class TestStaging:
+    """Stores that values are staged in."""
+
+    def test_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A URL, or one with options, whose values may name variables; no repr shows them."""
+        monkeypatch.setenv("STORE_TOKEN", "a-secret")
+        settings = read(
+            staging={
+                "aws:us-west-2": "s3://a/b",
+                "local": {"url": "memory://c", "storage_options": {"token": "${STORE_TOKEN}"}},
+            }
+        )
+        assert settings.staging == {
+            "aws:us-west-2": {"url": "s3://a/b", "storage_options": {}},
+            "local": {"url": "memory://c", "storage_options": {"token": "a-secret"}},
+        }
+        assert "a-secret" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param("s3://secret", id="text"),
+            pytest.param({"local": 7}, id="number"),
+            pytest.param({"local": {"storage_options": {"key": "secret"}}}, id="no URL"),
+            pytest.param({"local": {"url": "s3://a", "key": "secret"}}, id="other options"),
+            pytest.param(
+                {"local": {"url": "s3://a", "storage_options": "secret"}}, id="no mapping"
+            ),
+        ],
+    )
+    def test_refused(self, value: object) -> None:
+        """What names no store is refused, and not shown: it may hold a secret."""
+        with pytest.raises(errors.ConfigurationError, match="staging is a .*must map") as caught:
+            read(staging=value)
+        assert "secret" not in str(caught.value)
