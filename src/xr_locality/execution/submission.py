@@ -191,7 +191,6 @@ async def submit_partition(
         key: key if key in partition.fixed else remote.rename(key, run)
         for key in dict.fromkeys(owed)
     }
-    names |= {key: remote.rename_fetch(key, run) for key in fetched}
     with annotate(**annotations), span("xr-locality", run) as span_id:
         futures = await _send(connection, expression, list(names.values()))
     return Submission(
@@ -273,7 +272,7 @@ def _fetch_tasks(
             link.share,
             wanted_key(boundary, run, relayed=link.relayed),
             mail_key(boundary.key, run) if fall_back else None,
-            remote.rename_fetch(boundary.key, run),
+            remote.rename(boundary.key, run),
             facts,
             retries,
             store,

@@ -133,7 +133,7 @@ def _fetches(partition: Partition) -> dict[Key, Task]:
     """Make tasks that take the values which other partitions send."""
     fetches = {}
     for boundary in partition.fetches:
-        key = remote.rename_fetch(boundary.key, _run(partition))
+        key = remote.rename(boundary.key, _run(partition))
         sent = wanted_key(boundary, str(boundary.source), relayed=False)
         fetches[key] = Task(key, remote.unpack, TaskRef(sent))
     return fetches

@@ -12,7 +12,7 @@ registered with it, is imported where it is used.
 from xr_locality.execution.remote.dialer import Dialer, LinkError
 from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
 from xr_locality.execution.remote.inbox import Inbox
-from xr_locality.execution.remote.keys import PartitionOptimizer, rename, rename_fetch
+from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
 from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, open_outbox
 from xr_locality.execution.remote.packing import pack, receive, unpack
@@ -39,7 +39,6 @@ __all__ = [
     "pack",
     "receive",
     "rename",
-    "rename_fetch",
     "seal",
     "sizes_of",
     "stage",

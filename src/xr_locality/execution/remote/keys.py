@@ -22,7 +22,7 @@ from distributed.shuffle._core import P2PBarrierTask
 
 from xr_locality.execution.remote.gates import gate
 
-__all__ = ["PartitionOptimizer", "rename", "rename_fetch"]
+__all__ = ["PartitionOptimizer", "rename"]
 
 
 def rename(key: Key, run: str) -> Key:
@@ -32,21 +32,6 @@ def rename(key: Key, run: str) -> Key:
     if isinstance(key, tuple) and key and isinstance(key[0], str):
         return (f"{key[0]}-{run}", *key[1:])
     return (f"locality-{run}", key)
-
-
-def rename_fetch(key: Key, run: str) -> Key:
-    """Make the key of a task that fetches a value: one that is alone in its task group.
-
-    Of large groups of tasks without dependencies a scheduler hands out few at a time,
-    and the next only when it has heard of one. Fetches hold no slot, so that would
-    be all that limits them.
-    """
-    if isinstance(key, tuple) and key and isinstance(key[0], str):
-        place = ".".join(map(str, key[1:]))
-        return (f"{key[0]}-{run}-{place}", *key[1:])
-    if isinstance(key, str):
-        return (f"{key}-{run}", "fetched")
-    return (f"locality-{run}-{key}", key)
 
 
 @dataclass(frozen=True)
@@ -104,9 +89,8 @@ class PartitionOptimizer:
                 nbytes=self._nbytes_of,
                 window=self.window,
             )
-        fetches = frozenset(self.fetches)
         names = {
-            key: rename_fetch(key, self.run) if key in fetches else rename(key, self.run)
+            key: rename(key, self.run)
             for key, task in optimized.items()
             if key not in self.fixed and not isinstance(task, P2PBarrierTask)
         }
