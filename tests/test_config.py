@@ -57,6 +57,8 @@ class TestDefaults:
             retries=3,
             progress=None,
             start_timeout=300.0,
+            version_check="error",
+            source_check="error",
             prices={},
             links={},
         )
@@ -95,6 +97,8 @@ class TestDefaults:
             ("probe", config.Probing),
             ("remote_read", config.RemoteRead),
             ("transfer", config.Transfer),
+            ("version_check", config.Severity),
+            ("source_check", config.Severity),
         ],
     )
     def test_schema_allows_the_values_that_read_allows(self, name: str, alias: Any) -> None:

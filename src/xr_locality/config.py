@@ -31,6 +31,7 @@ __all__ = [
     "Probing",
     "RemoteRead",
     "Settings",
+    "Severity",
     "Transfer",
     "UnknownRegion",
     "parse_budget",
@@ -42,6 +43,8 @@ MissingEndpoint: TypeAlias = Literal["error", "nearest", "local"]
 UnknownRegion: TypeAlias = Literal["error", "local"]
 Probing: TypeAlias = Literal["auto", "always", "never"]
 RemoteRead: TypeAlias = Literal["allowed", "never"]
+# Not "off", which YAML takes for false.
+Severity: TypeAlias = Literal["error", "warn", "ignore"]
 Transfer: TypeAlias = Literal["direct", "relay", "stage", "auto"]
 
 _NAMESPACE: Final = "locality"
@@ -128,6 +131,10 @@ class Settings:
     progress: bool | None
     #: How long a region's cluster may take to start, in seconds.
     start_timeout: float
+    #: What to make of packages on clusters that differ from those here.
+    version_check: Severity
+    #: What to make of sources that the workers beside them cannot read.
+    source_check: Severity
     #: The user's own prices, ``"source -> target"`` to USD per GB.
     prices: Mapping[str, float]
     #: The user's own figures of the network, ``"source -> target"``.
@@ -450,6 +457,8 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "retries": _retries,
     "progress": _progress,
     "start_timeout": _duration,
+    "version_check": _choice(get_args(Severity)),
+    "source_check": _choice(get_args(Severity)),
     "prices": _prices,
     "links": _links,
 }

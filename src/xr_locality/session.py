@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from xr_locality.endpoints.base import EndpointFacts
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
+    from xr_locality.execution.preflight import Preflight
     from xr_locality.execution.progress import Callback
     from xr_locality.execution.report import Report
     from xr_locality.execution.transfer import Links
@@ -112,6 +113,7 @@ class Session:
         self._loop: BackgroundLoop | None = None
         self._pool: EndpointPool | None = None
         self._links: Links | None = None
+        self._preflight: Preflight | None = None
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
         #: What runs on the loop.
         self._running: set[asyncio.Task[Any]] = set()
@@ -361,8 +363,9 @@ class Session:
         plan = open_files_again(plan.reading_replicas())
         with self._lock:
             pool, loop = self._open_pool()
-            links = self._links
+            links, preflight = self._links, self._preflight
         assert links is not None
+        assert preflight is not None
         annotations = dict(get_annotations())
         with ExitStack() as stack:
             bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
@@ -373,6 +376,7 @@ class Session:
                 plan,
                 pool=pool,
                 links=links,
+                preflight=preflight,
                 settings=settings,
                 annotations=annotations,
                 callbacks=tuple(watching),
@@ -384,6 +388,8 @@ class Session:
                 raise ExecutionError(
                     "The session was closed while it was computing. Make a new one."
                 ) from error
+            finally:
+                self._warn_of(preflight)
         if links.unreachable and not self._told_relay:
             self._told_relay = True
             warnings.warn(
@@ -410,6 +416,7 @@ class Session:
         if self._pool is None or self._loop is None:
             from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
             from xr_locality.execution.loop import BackgroundLoop
+            from xr_locality.execution.preflight import Preflight
             from xr_locality.execution.transfer import Links
 
             endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
@@ -417,8 +424,15 @@ class Session:
             self._pool = EndpointPool(endpoints, deadline_seconds=self._settings.start_timeout)
             self._loop = BackgroundLoop()
             self._links = Links()
+            self._preflight = Preflight()
             _open_sessions.add(self)
         return self._pool, self._loop
+
+    def _warn_of(self, preflight: Preflight) -> None:
+        """Warn of what was found in clusters that may spoil a run."""
+        doubts, preflight.doubts = preflight.doubts, []
+        for doubt in doubts:
+            warnings.warn(doubt, LocalityWarning, stacklevel=_frames_of_ours())
 
     def _tell_if_local(self, plan: Plan) -> None:
         """Say, once for a session, that everything is pulled to this machine."""

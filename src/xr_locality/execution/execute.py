@@ -14,6 +14,7 @@ from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError, TransferError
 from xr_locality.execution.engine import Kept, Run
+from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.progress import Callback
 from xr_locality.execution.report import Report
 from xr_locality.execution.transfer import Links
@@ -33,6 +34,7 @@ async def execute_plan(
     *,
     pool: EndpointPool,
     links: Links,
+    preflight: Preflight,
     settings: Settings,
     annotations: Mapping[str, Any],
     callbacks: tuple[Callback, ...],
@@ -45,12 +47,24 @@ async def execute_plan(
         # Those found dead were dropped, and are opened anew below.
         logger.warning("%s", error)
     await pool.preflight(plan.regions)
+    before = set(pool.connections.values())
     connections = await pool.open(plan.regions)
     asked: list[Connection] = []
     try:
         for connection in connections.values():
             await connection.ensure_workers(1)
             asked.append(connection)
+        try:
+            await preflight.check(
+                plan,
+                connections,
+                versions=settings.version_check,
+                sources=settings.source_check,
+                seconds=settings.start_timeout,
+            )
+        except LocalityError:
+            await pool.abandon(set(connections.values()) - before)
+            raise
         start = partial(
             Run,
             plan=plan,

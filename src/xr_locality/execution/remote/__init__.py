@@ -14,6 +14,14 @@ from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
 from xr_locality.execution.remote.packing import pack, unpack
 from xr_locality.execution.remote.puller import WINDOW, Puller
+from xr_locality.execution.remote.readiness import (
+    Readiness,
+    missing,
+    open_managed,
+    read_arrow,
+    read_file,
+    read_zarr,
+)
 from xr_locality.execution.remote.sealing import seal
 
 __all__ = [
@@ -22,9 +30,15 @@ __all__ = [
     "Link",
     "PartitionOptimizer",
     "Puller",
+    "Readiness",
     "fetch",
     "measure_span",
+    "missing",
+    "open_managed",
     "pack",
+    "read_arrow",
+    "read_file",
+    "read_zarr",
     "rename",
     "seal",
     "sizes_of",
