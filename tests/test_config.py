@@ -59,6 +59,8 @@ class TestDefaults:
             start_timeout=300.0,
             version_check="error",
             source_check="error",
+            audit_log=None,
+            audit_required=False,
             prices={},
             links={},
         )

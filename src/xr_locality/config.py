@@ -135,6 +135,10 @@ class Settings:
     version_check: Severity
     #: What to make of sources that the workers beside them cannot read.
     source_check: Severity
+    #: Where to keep a record of each run: a file, or a URL to put objects under; None for nowhere.
+    audit_log: str | None
+    #: Whether nothing is started where no record can be kept.
+    audit_required: bool
     #: The user's own prices, ``"source -> target"`` to USD per GB.
     prices: Mapping[str, float]
     #: The user's own figures of the network, ``"source -> target"``.
@@ -352,6 +356,20 @@ def _directory(given: _Given) -> str | None:
     raise _refused(given, "it must be a directory's path, or null")
 
 
+def _audit_log(given: _Given) -> str | None:
+    if given.value is None:
+        return None
+    if isinstance(given.value, str | os.PathLike) and os.fspath(given.value):
+        return str(os.fspath(given.value))
+    raise _refused(given, "it must be a file's path, a URL that fsspec can write to, or null")
+
+
+def _yes_or_no(given: _Given) -> bool:
+    if isinstance(given.value, bool):
+        return given.value
+    raise _refused(given, "it must be true or false")
+
+
 def _region(given: _Given) -> str:
     # What is not text should be a Region, which this module may not import.
     if given.value is None or isinstance(given.value, bool | int | float | Mapping | list | tuple):
@@ -459,6 +477,8 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "start_timeout": _duration,
     "version_check": _choice(get_args(Severity)),
     "source_check": _choice(get_args(Severity)),
+    "audit_log": _audit_log,
+    "audit_required": _yes_or_no,
     "prices": _prices,
     "links": _links,
 }

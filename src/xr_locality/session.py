@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.endpoints.base import EndpointFacts
+    from xr_locality.execution.audit import Audit
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.preflight import Preflight
@@ -184,8 +185,10 @@ class Session:
         """Compute what has been taken apart already; see :meth:`compute`."""
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, **policy)
-        return bundle.assemble(self._run(plan, callbacks, self.settings(**policy)))
+        with self._audit(self.settings(**policy)) as audit:
+            plan = self._plan(bundle, **policy)
+            values = self._run(plan, callbacks, audit)
+        return bundle.assemble(values)
 
     def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
         """Run a plan that this session made.
@@ -195,7 +198,8 @@ class Session:
         object or tuple
             One object for one planned, a tuple for several.
         """
-        values = self._run(plan, callbacks, self._settings)
+        with self._audit(self._settings) as audit:
+            values = self._run(plan, callbacks, audit)
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
@@ -210,9 +214,10 @@ class Session:
         bundle = unpack(*collections)
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, **policy)
         kept: dict[Key, Kept] = {}
-        self._run(plan, (), self.settings(**policy), keep=kept)
+        with self._audit(self.settings(**policy)) as audit:
+            plan = self._plan(bundle, **policy)
+            self._run(plan, (), audit, keep=kept)
         values = {
             key: HeldValue(
                 region=each.region,
@@ -336,6 +341,11 @@ class Session:
     def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
         return build_plan(bundle, self.circumstances(**policy), session=self)
 
+    def _audit(self, settings: Settings) -> Audit:
+        from xr_locality.execution.audit import Audit
+
+        return Audit(settings)
+
     def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in policy.items() if value is not None}
         if (endpoints := given.get("endpoints")) is not None:
@@ -346,13 +356,14 @@ class Session:
         self,
         plan: Plan,
         callbacks: Sequence[Callback],
-        settings: Settings,
+        audit: Audit,
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
         from xr_locality.execution.execute import execute_plan
         from xr_locality.execution.progress import watch
 
+        settings, audit.plan = audit.settings, plan
         if settings.transfer == "stage":
             raise ConfigurationError(
                 "transfer='stage' is not available in this version. Use 'auto', 'direct' or "
@@ -377,6 +388,7 @@ class Session:
                 pool=pool,
                 links=links,
                 preflight=preflight,
+                audit=audit,
                 settings=settings,
                 annotations=annotations,
                 callbacks=tuple(watching),

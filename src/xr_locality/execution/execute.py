@@ -13,6 +13,7 @@ from xr_locality.config import Settings
 from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError, TransferError
+from xr_locality.execution.audit import Audit
 from xr_locality.execution.engine import Kept, Run
 from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.progress import Callback
@@ -35,6 +36,7 @@ async def execute_plan(
     pool: EndpointPool,
     links: Links,
     preflight: Preflight,
+    audit: Audit,
     settings: Settings,
     annotations: Mapping[str, Any],
     callbacks: tuple[Callback, ...],
@@ -49,6 +51,9 @@ async def execute_plan(
     await pool.preflight(plan.regions)
     before = set(pool.connections.values())
     connections = await pool.open(plan.regions)
+    audit.opened(
+        {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
+    )
     asked: list[Connection] = []
     try:
         for connection in connections.values():
@@ -65,6 +70,7 @@ async def execute_plan(
         except LocalityError:
             await pool.abandon(set(connections.values()) - before)
             raise
+        audit.started = True
         start = partial(
             Run,
             plan=plan,
@@ -79,12 +85,20 @@ async def execute_plan(
         auto = settings.transfer == "auto"
         relay = settings.transfer == "relay" or (auto and bool(links.unreachable))
         try:
-            return await start(relay=relay).execute()
+            return await _execute(start(relay=relay), audit)
         except TransferError as error:
             if not auto or relay or error.met:
                 raise
             links.unreachable = str(error)
-            return await start(relay=True).execute()
+            return await _execute(start(relay=True), audit)
     finally:
         for connection in asked:
             await connection.restore(1)
+
+
+async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], Report]:
+    """Run, and note what has crossed even if the run fails."""
+    try:
+        return await run.execute()
+    finally:
+        audit.moved(run.moved)

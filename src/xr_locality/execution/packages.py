@@ -43,6 +43,9 @@ COMPARED: Final[Mapping[str, int]] = MappingProxyType(
 #: What every graph needs, whatever it computes.
 _ALWAYS: Final = frozenset({"python", "dask", "distributed", "cloudpickle", "numpy"})
 
+#: What any worker and scheduler of distributed has, or it would not run.
+_THERE: Final = frozenset({"__main__", "cloudpickle", "dask", "distributed", "tlz", "toolz"})
+
 #: What else is at work where these are.
 _BRING: Final[Mapping[str, str]] = MappingProxyType({"zarr": "numcodecs"})
 
@@ -135,7 +138,7 @@ def needed_by(layers: Iterable[Layer]) -> frozenset[str]:
         found |= _modules(pickled)
     packages = {name.partition(".")[0] for name in found}
     packages |= {_BRING[name] for name in packages & _BRING.keys()}
-    return frozenset(packages - sys.stdlib_module_names - {"__main__"})
+    return frozenset(packages - sys.stdlib_module_names - _THERE)
 
 
 def _drop(buffer: Any) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -24,7 +24,6 @@ from xr_locality.errors import EndpointError, LocalityError, SourceError, raise_
 from xr_locality.execution import remote
 from xr_locality.execution.packages import (
     COMPARED,
-    Difference,
     compare,
     installed,
     needed_by,
@@ -39,6 +38,8 @@ from xr_locality.regions.store import without_secrets
 __all__ = ["Preflight"]
 
 logger = logging.getLogger(__name__)
+
+_NAMES: Final = tuple(name for name in COMPARED if name != "python")
 
 #: Seconds for a scheduler and its workers to tell their versions.
 _ANSWER_SECONDS: Final = 30.0
@@ -58,6 +59,8 @@ class _Known:
     """What was found good of one cluster."""
 
     versions: bool = False
+    #: What was said of its versions, once.
+    told: set[str] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
     sources: set[Any] = field(default_factory=set)
     #: Layers of which packages and sources are known.
@@ -171,15 +174,25 @@ class _Region:
     versions: Severity = field(kw_only=True)
     sources: Severity = field(kw_only=True)
     answer: _Answer = field(default_factory=_Answer)
+    #: Who has versions with which graphs made here need not run.
+    _serious: set[str] = field(default_factory=set)
+    #: Whether no worker has answered in time.
+    _is_late: bool = False
 
     async def ask(self, seconds: float) -> _Answer:
-        """Ask what is not known yet."""
-        if self.versions != "ignore" and not (self.known.versions and not self.wanted.packages):
-            await self._compare()
-        if not self.answer.problems and self._anything():
+        """Ask what is not known yet: the scheduler, which is there, before any worker."""
+        comparing = self.versions != "ignore" and (
+            not self.known.versions or bool(self.wanted.packages)
+        )
+        if comparing:
+            await self._compare("scheduler", self._scheduler_versions)
+        if not self.answer.problems and (comparing or self._anything()):
             await self._look(seconds)
+        if comparing and not self._is_late and "scheduler" not in self._serious:
+            # Now that there is one.
+            await self._compare("workers", self._worker_versions)
         if not self.answer.problems:
-            self.known.versions = self.known.versions or self.versions != "ignore"
+            self.known.versions = self.known.versions or comparing
             if "ignore" not in (self.versions, self.sources):
                 self.known.layers |= self.wanted.layers
         return self.answer
@@ -189,57 +202,56 @@ class _Region:
         reads = self.wanted.reads if self.sources != "ignore" else ()
         return bool(packages or reads)
 
-    async def _compare(self) -> None:
-        """Ask scheduler and workers for versions: no code of ours is sent for it."""
-        names = [name for name in COMPARED if name != "python"]
+    async def _scheduler_versions(self) -> list[Mapping[str, Any]]:
         scheduler: Any = self.connection.client.scheduler
+        return [await scheduler.versions(packages=_NAMES)]
+
+    async def _worker_versions(self) -> list[Mapping[str, Any]]:
+        scheduler: Any = self.connection.client.scheduler
+        answers = await scheduler.broadcast(
+            msg={"op": "versions", "packages": _NAMES}, on_error="ignore"
+        )
+        return [each for each in answers.values() if each]
+
+    async def _compare(
+        self, who: str, ask: Callable[[], Awaitable[list[Mapping[str, Any]]]]
+    ) -> None:
+        """Compare versions; no code of ours is sent, for another Python might not run it."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                answered = {"scheduler": [await scheduler.versions(packages=names)]}
-                workers = await scheduler.broadcast(
-                    msg={"op": "versions", "packages": names}, on_error="ignore"
-                )
+                answers = await ask()
         except (OSError, TimeoutError) as error:
             self.answer.problems.append(
                 self.connection.failure(
-                    f"did not tell its versions within {_ANSWER_SECONDS:g} seconds "
+                    f"did not tell the versions of its {who} within {_ANSWER_SECONDS:g} seconds "
                     f"({type(error).__name__})",
-                    advice="See whether its scheduler still runs.",
+                    advice="See whether it still runs.",
                     reached=False,
                 )
             )
             return
-        answered["workers"] = [each for each in workers.values() if each]
         here = installed(COMPARED)
         needed = self.known.packages | self.wanted.packages
-        where: dict[Difference, list[str]] = {}
-        for who, answers in answered.items():
-            found = {one for each in answers for one in compare(here, each["packages"], needed)}
-            for difference in sorted(found, key=lambda one: (one.package, one.there)):
-                where.setdefault(difference, []).append(who)
-        self._note_serious({one: at for one, at in where.items() if one.serious})
+        found = {one for each in answers for one in compare(here, each["packages"], needed)}
+        differences = sorted(found, key=lambda one: (one.package, one.there))
+        for one in differences:
+            if one.serious:
+                self._serious.add(who)
+                self._note_version(
+                    f"has {one.package} {one.there} on its {who}, and this machine has {one.here}",
+                    f"Graphs made here need not run there. Use the same {one.package} in both: "
+                    "another image there, or another environment here",
+                    package=one.package,
+                    here=one.here,
+                    there=one.there,
+                )
         slight = [
-            f"{one.package} {one.there} on its {' and '.join(at)} ({one.here} here)"
-            for one, at in where.items()
-            if not one.serious
+            f"{one.package} {one.there} ({one.here} here)" for one in differences if not one.serious
         ]
         if slight:
-            self.answer.doubts.append(
-                f"Region {str(self.connection.region)!r}: "
-                f"{self.connection.endpoint.describe()} has {', '.join(slight)}. "
-                "version_check='ignore' compares nothing."
-            )
-
-    def _note_serious(self, where: Mapping[Difference, list[str]]) -> None:
-        for one, at in where.items():
-            self._note_version(
-                f"has {one.package} {one.there} on its {' and '.join(at)}, and this machine "
-                f"has {one.here}",
-                f"Graphs made here need not run there. Use the same {one.package} in both: "
-                "another image there, or another environment here",
-                package=one.package,
-                here=one.here,
-                there=one.there,
+            self._doubt(
+                f"Region {str(self.connection.region)!r}: {self.connection.endpoint.describe()} "
+                f"has {', '.join(slight)} on its {who}. version_check='ignore' compares nothing."
             )
 
     async def _look(self, seconds: float) -> None:
@@ -278,6 +290,7 @@ class _Region:
 
     async def _late(self, seconds: float) -> None:
         """Tell a cluster without workers from one whose workers are busy."""
+        self._is_late = True
         n_workers = len(self.connection.client.scheduler_info(n_workers=-1)["workers"])
         if n_workers:
             logger.warning(
@@ -331,6 +344,11 @@ class _Region:
             what, advice=f"{advice}; version_check='warn' or 'ignore' goes on regardless."
         )
         if self.versions == "warn":
-            self.answer.doubts.append(str(problem))
+            self._doubt(str(problem))
         else:
             self.answer.problems.append(EndpointError(str(problem), **problem.facts, **facts))
+
+    def _doubt(self, text: str) -> None:
+        if text not in self.known.told:
+            self.known.told.add(text)
+            self.answer.doubts.append(text)

@@ -98,7 +98,8 @@ def _fsspec(reader: Any, found: Found) -> Callable[[], None] | None:
     # Files that are open, or to be opened; not what maps a directory.
     if not isinstance(reader, OpenFile | IOBase) or not hasattr(reader, "fs"):
         return None
-    fs, path = peel(reader.fs, reader.path)
+    file: Any = reader
+    fs, path = peel(file.fs, file.path)
     return partial(remote.read_file, callable_here(fs), path)
 
 
