@@ -36,6 +36,7 @@ __all__ = [
     "UnknownRegion",
     "parse_budget",
     "read",
+    "read_gateway",
 ]
 
 Objective: TypeAlias = Literal["usd", "bytes", "seconds"]
@@ -113,6 +114,8 @@ class Settings:
     probe_timeout: float
     #: Where to keep what can be found out again; None for the user's directory for caches.
     cache_directory: str | None
+    #: The only regions that tasks may run in; None for all.
+    allowed_regions: tuple[str, ...] | None
     #: What a plan keeps least.
     objective: Objective
     #: The budget as the user wrote it; None for no limit.
@@ -187,6 +190,50 @@ def read(**overrides: Any) -> Settings:
             problems.append(error)
     raise_together(problems, message="The settings of xr-locality cannot be used:")
     return Settings(**values)
+
+
+def read_gateway() -> dict[str, Any]:
+    """Read the section ``gateway`` of dask's configuration: that of a hub's own gateway.
+
+    Returns
+    -------
+    dict of str to object
+        What it says, with underscores in its keys, and with environment variables filled in
+        where it has them in braces, as dask-gateway does.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is malformed, or names a variable that is not set.
+    """
+    section = dask.config.get("gateway", default=None)
+    if section is not None and not isinstance(section, Mapping):
+        raise ConfigurationError(
+            f"'gateway' in dask's configuration must be a mapping, not a {type(section).__name__}.",
+            key="gateway",
+        )
+    filled: dict[str, Any] = _fill(section or {}, where="gateway")
+    return filled
+
+
+def _fill(value: Any, *, where: str) -> Any:
+    if isinstance(value, Mapping):
+        # Of options the names are the server's.
+        keep = where.endswith(".options")
+        return {
+            str(key) if keep else str(key).replace("-", "_"): _fill(item, where=f"{where}.{key}")
+            for key, item in value.items()
+        }
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format(**os.environ)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigurationError(
+            f"{where} in dask's configuration is a template that cannot be filled in "
+            f"({type(error).__name__}: {error}). Set the environment variable that it names.",
+            key=where,
+        ) from None
 
 
 def parse_budget(text: str) -> Budget:
@@ -377,6 +424,17 @@ def _region(given: _Given) -> str:
     return str(given.value)
 
 
+def _allowed_regions(given: _Given) -> tuple[str, ...] | None:
+    if given.value is None:
+        return None
+    must = "it must list regions, such as ['aws:us-west-2', 'gcp:*'], or be null"
+    if not isinstance(given.value, list | tuple | set | frozenset):
+        raise _refused(given, must)
+    for name in given.value:
+        _region(_Given(name=given.name, where=given.where, value=name))
+    return tuple(map(str, given.value))
+
+
 def _endpoints(given: _Given) -> dict[str, Any]:
     if not isinstance(given.value, Mapping):
         raise _refused(given, "it must map each region to an endpoint", show=False)
@@ -463,6 +521,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "client_region": _region,
     "endpoints": _endpoints,
     "rules": _rules,
+    "allowed_regions": _allowed_regions,
     "probe": _choice(get_args(Probing)),
     "probe_timeout": _duration,
     "cache_directory": _directory,

@@ -36,6 +36,7 @@ from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.portable import open_files_again
+from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
 
@@ -109,7 +110,7 @@ class Session:
             policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
         self._policy = policy
         self._settings = config.read(**policy)
-        self._endpoints = _to_endpoints(self._settings.endpoints)
+        self._endpoints = _to_endpoints(self._settings)
         self._lock = threading.RLock()
         self._loop: BackgroundLoop | None = None
         self._pool: EndpointPool | None = None
@@ -329,7 +330,14 @@ class Session:
         """
         settings = self.settings(**policy)
         named = policy.get("endpoints")
-        usable = self.regions if named is None else tuple(sorted(_to_endpoints(settings.endpoints)))
+        allowed = Allowed.parse(settings.allowed_regions)
+        if named is not None:
+            usable = tuple(sorted(_to_endpoints(settings)))
+        else:
+            usable = tuple(region for region in self.regions if allowed.permits(region))
+            if self.regions and not usable:
+                # Never a silent local compute.
+                raise allowed.problem(self.regions[0])
         return Circumstances(
             settings=settings,
             usable=usable,
@@ -487,10 +495,10 @@ def _frames_of_ours() -> int:
     return level
 
 
-def _to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
     from xr_locality.endpoints import to_endpoints
 
-    return to_endpoints(given)
+    return to_endpoints(settings.endpoints, allowed=Allowed.parse(settings.allowed_regions))
 
 
 class _Default:
