@@ -84,7 +84,8 @@ class Session:
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
-        ``probe``, ``probe_timeout``, ``cache_directory``.
+        ``probe``, ``probe_timeout``, ``cache_directory``, ``allowed_regions``,
+        ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
 
     Raises
     ------
