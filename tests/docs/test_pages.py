@@ -41,7 +41,7 @@ def settings() -> list[Any]:
     return shown
 
 
-_HUBS_OWN = {"address": "https://hub.example.org/services/dask-gateway"}
+_HUBS_OWN = "https://hub.example.org/services/dask-gateway"
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -65,14 +65,14 @@ def test_configuration_is_accepted(shown: dict[str, Any], monkeypatch: pytest.Mo
     monkeypatch.setenv("HUB_B_PASSWORD", "password")
     # As on a hub, for pages that name its own gateway.
     monkeypatch.setenv("JUPYTERHUB_USER", "ada")
-    monkeypatch.setattr(dask.config, "config", {**dask.config.config, "gateway": _HUBS_OWN})
     schema = resources.files("xr_locality").joinpath("locality-schema.yaml").read_text("utf-8")
     jsonschema.validate(shown, yaml.safe_load(schema))
     given = {name.replace("-", "_"): value for name, value in shown["locality"].items()}
     understood = config.read(**given)
     Rules.parse(understood.rules)
     CostModel(understood.prices, links=understood.links)
-    session = xr_locality.Session(understood.endpoints)
+    with dask.config.set({"gateway.address": _HUBS_OWN}):
+        session = xr_locality.Session(understood.endpoints)
     assert session.regions == tuple(sorted(map(Region.parse, understood.endpoints)))
 
 
