@@ -35,6 +35,7 @@ from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.portable import open_files_again
+from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
 
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.endpoints.base import EndpointFacts
+    from xr_locality.execution.audit import Audit
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
+    from xr_locality.execution.preflight import Preflight
     from xr_locality.execution.progress import Callback
     from xr_locality.execution.report import Report
     from xr_locality.execution.transfer import Links
@@ -80,7 +83,8 @@ class Session:
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
-        ``probe``, ``probe_timeout``, ``cache_directory``.
+        ``probe``, ``probe_timeout``, ``cache_directory``, ``allowed_regions``,
+        ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
 
     Raises
     ------
@@ -106,11 +110,12 @@ class Session:
             policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
         self._policy = policy
         self._settings = config.read(**policy)
-        self._endpoints = _to_endpoints(self._settings.endpoints)
+        self._endpoints = _to_endpoints(self._settings)
         self._lock = threading.RLock()
         self._loop: BackgroundLoop | None = None
         self._pool: EndpointPool | None = None
         self._links: Links | None = None
+        self._preflight: Preflight | None = None
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
         #: What runs on the loop.
         self._running: set[asyncio.Task[Any]] = set()
@@ -182,8 +187,10 @@ class Session:
         """Compute what has been taken apart already; see :meth:`compute`."""
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, **policy)
-        return bundle.assemble(self._run(plan, callbacks, self.settings(**policy)))
+        with self._audit(self.settings(**policy)) as audit:
+            plan = self._plan(bundle, **policy)
+            values = self._run(plan, callbacks, audit)
+        return bundle.assemble(values)
 
     def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
         """Run a plan that this session made.
@@ -193,7 +200,8 @@ class Session:
         object or tuple
             One object for one planned, a tuple for several.
         """
-        values = self._run(plan, callbacks, self._settings)
+        with self._audit(self._settings) as audit:
+            values = self._run(plan, callbacks, audit)
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
@@ -208,9 +216,10 @@ class Session:
         bundle = unpack(*collections)
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, **policy)
         kept: dict[Key, Kept] = {}
-        self._run(plan, (), self.settings(**policy), keep=kept)
+        with self._audit(self.settings(**policy)) as audit:
+            plan = self._plan(bundle, **policy)
+            self._run(plan, (), audit, keep=kept)
         values = {
             key: HeldValue(
                 region=each.region,
@@ -322,7 +331,14 @@ class Session:
         """
         settings = self.settings(**policy)
         named = policy.get("endpoints")
-        usable = self.regions if named is None else tuple(sorted(_to_endpoints(settings.endpoints)))
+        allowed = Allowed.parse(settings.allowed_regions)
+        if named is not None:
+            usable = tuple(sorted(_to_endpoints(settings)))
+        else:
+            usable = tuple(region for region in self.regions if allowed.permits(region))
+            if self.regions and not usable:
+                # Never a silent local compute.
+                raise allowed.problem(self.regions[0])
         return Circumstances(
             settings=settings,
             usable=usable,
@@ -334,6 +350,11 @@ class Session:
     def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
         return build_plan(bundle, self.circumstances(**policy), session=self)
 
+    def _audit(self, settings: Settings) -> Audit:
+        from xr_locality.execution.audit import Audit
+
+        return Audit(settings)
+
     def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in policy.items() if value is not None}
         if (endpoints := given.get("endpoints")) is not None:
@@ -344,19 +365,21 @@ class Session:
         self,
         plan: Plan,
         callbacks: Sequence[Callback],
-        settings: Settings,
+        audit: Audit,
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
         from xr_locality.execution.execute import execute_plan
         from xr_locality.execution.progress import watch
 
+        settings, audit.plan = audit.settings, plan
         self._tell_if_local(plan)
         plan = open_files_again(plan.reading_replicas())
         with self._lock:
             pool, loop = self._open_pool()
-            links = self._links
+            links, preflight = self._links, self._preflight
         assert links is not None
+        assert preflight is not None
         annotations = dict(get_annotations())
         with ExitStack() as stack:
             bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
@@ -367,6 +390,8 @@ class Session:
                 plan,
                 pool=pool,
                 links=links,
+                preflight=preflight,
+                audit=audit,
                 settings=settings,
                 annotations=annotations,
                 callbacks=tuple(watching),
@@ -378,6 +403,8 @@ class Session:
                 raise ExecutionError(
                     "The session was closed while it was computing. Make a new one."
                 ) from error
+            finally:
+                self._warn_of(preflight)
         for (source, target), why in links.unreachable.items():
             if (source, target) not in self._told_relay:
                 self._told_relay.add((source, target))
@@ -407,6 +434,7 @@ class Session:
         if self._pool is None or self._loop is None:
             from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
             from xr_locality.execution.loop import BackgroundLoop
+            from xr_locality.execution.preflight import Preflight
             from xr_locality.execution.transfer import Links
 
             endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
@@ -414,8 +442,15 @@ class Session:
             self._pool = EndpointPool(endpoints, deadline_seconds=self._settings.start_timeout)
             self._loop = BackgroundLoop()
             self._links = Links()
+            self._preflight = Preflight()
             _open_sessions.add(self)
         return self._pool, self._loop
+
+    def _warn_of(self, preflight: Preflight) -> None:
+        """Warn of what was found in clusters that may spoil a run."""
+        doubts, preflight.doubts = preflight.doubts, []
+        for doubt in doubts:
+            warnings.warn(doubt, LocalityWarning, stacklevel=_frames_of_ours())
 
     def _tell_if_local(self, plan: Plan) -> None:
         """Say, once for a session, that everything is pulled to this machine."""
@@ -458,10 +493,10 @@ def _frames_of_ours() -> int:
     return level
 
 
-def _to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
     from xr_locality.endpoints import to_endpoints
 
-    return to_endpoints(given)
+    return to_endpoints(settings.endpoints, allowed=Allowed.parse(settings.allowed_regions))
 
 
 class _Default:

@@ -49,7 +49,7 @@ from xr_locality.execution.submission import (
 from xr_locality.execution.tally import Tally
 from xr_locality.execution.transfer import Links, Opened, can_dial
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Boundary, Partition, Plan
+from xr_locality.plan.model import Boundary, Moved, Partition, Plan
 from xr_locality.regions.model import Region
 
 __all__ = ["Kept", "Run"]
@@ -129,6 +129,11 @@ class Run:
 
     def __post_init__(self) -> None:
         self._tally = Tally(self.costs)
+
+    @property
+    def moved(self) -> Moved:
+        """Bytes that have crossed so far."""
+        return self._tally.moved
 
     async def execute(self) -> tuple[dict[Key, Any], Report]:
         """Run the plan to its end.

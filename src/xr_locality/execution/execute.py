@@ -12,7 +12,9 @@ from xr_locality.config import Settings
 from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
+from xr_locality.execution.audit import Audit
 from xr_locality.execution.engine import Kept, Run
+from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.progress import Callback
 from xr_locality.execution.report import Report
 from xr_locality.execution.staging import Staging
@@ -33,6 +35,8 @@ async def execute_plan(
     *,
     pool: EndpointPool,
     links: Links,
+    preflight: Preflight,
+    audit: Audit,
     settings: Settings,
     annotations: Mapping[str, Any],
     callbacks: tuple[Callback, ...],
@@ -49,12 +53,28 @@ async def execute_plan(
         staging = Staging(stores=settings.staging)
         staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
+    before = set(pool.connections.values())
     connections = await pool.open(plan.regions)
+    audit.opened(
+        {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
+    )
     asked: list[Connection] = []
     try:
         for connection in connections.values():
             await connection.ensure_workers(1)
             asked.append(connection)
+        try:
+            await preflight.check(
+                plan,
+                connections,
+                versions=settings.version_check,
+                sources=settings.source_check,
+                seconds=settings.start_timeout,
+            )
+        except LocalityError:
+            await pool.abandon(set(connections.values()) - before)
+            raise
+        audit.started = True
         run = Run(
             plan=plan,
             connections=connections,
@@ -67,7 +87,15 @@ async def execute_plan(
             callbacks=callbacks,
             keep=keep,
         )
-        return await run.execute()
+        return await _execute(run, audit)
     finally:
         for connection in asked:
             await connection.restore(1)
+
+
+async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], Report]:
+    """Run, and note what has crossed even if the run fails."""
+    try:
+        return await run.execute()
+    finally:
+        audit.moved(run.moved)

@@ -30,6 +30,11 @@ class Tally:
     #: Seconds that fetches took, in which no slot was held and nothing computed.
     _idle: dict[Region, float] = field(default_factory=dict)
 
+    @property
+    def moved(self) -> dict[tuple[Region, Region], int]:
+        """Bytes that have crossed so far, by pair of regions."""
+        return dict(sorted(self._moved.items()))
+
     def add(self, source: Region, target: Region, nbytes: int) -> None:
         """Count bytes that went from one region to another."""
         if source != target and nbytes:
@@ -74,7 +79,7 @@ class Tally:
         measured : mapping of Region to mapping
             What each scheduler says that the run's tasks have done.
         """
-        moved = dict(sorted(self._moved.items()))
+        moved = self.moved
         expected = sum(len(boundary.targets) for boundary in plan.boundaries)
         return Report(
             moved=moved,

@@ -17,6 +17,14 @@ from xr_locality.execution.remote.measure import measure_span, sizes_of
 from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, open_outbox
 from xr_locality.execution.remote.packing import pack, receive, unpack
 from xr_locality.execution.remote.puller import Puller
+from xr_locality.execution.remote.readiness import (
+    Readiness,
+    missing,
+    open_managed,
+    read_arrow,
+    read_file,
+    read_zarr,
+)
 from xr_locality.execution.remote.sealing import seal
 from xr_locality.execution.remote.staging import Store, is_receipt, stage
 
@@ -30,13 +38,19 @@ __all__ = [
     "LinkError",
     "PartitionOptimizer",
     "Puller",
+    "Readiness",
     "Store",
     "close_outbox",
     "fetch",
     "is_receipt",
     "measure_span",
+    "missing",
+    "open_managed",
     "open_outbox",
     "pack",
+    "read_arrow",
+    "read_file",
+    "read_zarr",
     "receive",
     "rename",
     "seal",
