@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from random import Random
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_world import World
 
 from xr_locality.execution.machine import (
     Cancel,
@@ -15,10 +19,17 @@ from xr_locality.execution.machine import (
     Gather,
     Gathered,
     Instruction,
+    Lost,
     PartitionKeys,
     Release,
+    Reopen,
+    Reopened,
     RunMachine,
     Submit,
+    Submitted,
+    Unreached,
+    Vanished,
+    Verify,
 )
 from xr_locality.regions.model import Region
 from xr_locality.testing.strategies import Moment, partition_keys, run_moments
@@ -38,6 +49,15 @@ def started(partitions: Mapping[Region, PartitionKeys]) -> RunMachine:
     machine = RunMachine(partitions)
     machine.start()
     return machine
+
+
+def submit(
+    region: Region, attempt: int, *, outputs: Iterable[str] = (), sends: Iterable[str] = ()
+) -> Submit:
+    """Make the instruction to send a region what is left of its partition."""
+    return Submit(
+        region=region, attempt=attempt, outputs=frozenset(outputs), sends=frozenset(sends)
+    )
 
 
 def event_of(moment: Moment, partitions: Mapping[Region, PartitionKeys]) -> Event | None:
@@ -97,6 +117,7 @@ def test_any_order_of_events_keeps_the_promises(
     )
     assert all(count == 1 for count in released.values())
     assert [each.region for each in told if isinstance(each, Submit)] == sorted(partitions)
+    assert not any(isinstance(each, Reopen) for each in told)
     cancelled = [each.region for each in told if isinstance(each, Cancel)]
     assert cancelled == (sorted(partitions) if failed else [])
 
@@ -133,13 +154,16 @@ def test_run_in_which_all_goes_well_ends_without_error(
 
 def test_partitions_are_submitted_together_in_order() -> None:
     """Fetches wait by themselves, so nothing is held back."""
-    assert RunMachine(ONE_CROSSES).start() == [Submit(region=OREGON), Submit(region=IOWA)]
+    assert RunMachine(ONE_CROSSES).start() == [
+        submit(OREGON, 0, outputs={"y"}),
+        submit(IOWA, 0, sends={"x"}),
+    ]
 
 
 def test_run_that_owes_nothing_ends_at_once() -> None:
     """A plan without results is finished when it has been submitted."""
     nothing = PartitionKeys(outputs=frozenset(), sends={}, fetches=frozenset())
-    assert RunMachine({IOWA: nothing}).start() == [Submit(region=IOWA), Finish(error=None)]
+    assert RunMachine({IOWA: nothing}).start() == [submit(IOWA, 0), Finish(error=None)]
 
 
 def test_result_computed_twice_is_gathered_once() -> None:
@@ -204,3 +228,178 @@ def test_failure_cancels_every_region() -> None:
         Finish(error=first),
     ]
     assert machine.handle(Failed(region=OREGON, error=second)) == []
+
+
+def lost(region: Region, attempt: int = 0) -> Lost:
+    """Make the event that a region is gone."""
+    return Lost(region=region, attempt=attempt, error=ConnectionError(f"{region} is gone"))
+
+
+def test_lost_region_is_opened_again_and_sent_what_is_left() -> None:
+    """What has arrived stays: only the other results are made again."""
+    keys = PartitionKeys(outputs=frozenset({"y", "z"}), sends={}, fetches=frozenset({"x"}))
+    machine = started({**ONE_CROSSES, OREGON: keys})
+    machine.handle(Gathered(region=OREGON, keys=("z",)))
+    assert machine.handle(lost(OREGON)) == [Reopen(region=OREGON, anew=True)]
+    assert machine.handle(lost(OREGON)) == []
+    assert machine.handle(Reopened(region=OREGON, anew=True)) == [
+        submit(OREGON, 1, outputs={"y"})
+    ]
+    assert machine.handle(Computed(region=OREGON, key="y", attempt=0)) == []
+    assert machine.handle(Computed(region=OREGON, key="y", attempt=1)) == [
+        Gather(region=OREGON, key="y")
+    ]
+
+
+def test_lost_producer_makes_what_has_not_been_fetched() -> None:
+    """A value that has not been fetched is made again; the others are not."""
+    taken = PartitionKeys(outputs=frozenset({"y"}), sends={}, fetches=frozenset({"w", "x"}))
+    made = PartitionKeys(
+        outputs=frozenset(),
+        sends={"w": frozenset({OREGON}), "x": frozenset({OREGON})},
+        fetches=frozenset(),
+    )
+    machine = started({OREGON: taken, IOWA: made})
+    machine.handle(Fetched(region=OREGON, key="w"))
+    machine.handle(lost(IOWA))
+    assert machine.handle(Reopened(region=IOWA, anew=True)) == [submit(IOWA, 1, sends={"x"})]
+
+
+def test_region_of_which_nothing_is_needed_is_left_alone() -> None:
+    """A cluster that is lost when all of its values have been fetched is not opened again."""
+    machine = started(ONE_CROSSES)
+    machine.handle(Fetched(region=OREGON, key="x"))
+    assert machine.handle(lost(IOWA)) == []
+    assert machine.handle(Gathered(region=OREGON, keys=("y",)))[-1] == Finish(error=None)
+
+
+def test_fetched_value_lost_with_its_worker_reopens_its_region() -> None:
+    """A fetch that runs again always finds its value, though its maker was gone."""
+    machine = started(ONE_CROSSES)
+    machine.handle(Fetched(region=OREGON, key="x"))
+    machine.handle(lost(IOWA))
+    assert machine.handle(Vanished(region=OREGON, key="x")) == [Reopen(region=IOWA, anew=True)]
+    assert machine.handle(Reopened(region=IOWA, anew=True)) == [submit(IOWA, 1, sends={"x"})]
+
+
+def test_producer_starts_again_for_what_it_does_not_make_any_more() -> None:
+    """A value that was there when its region was lost, and is lost then, is made after all."""
+    taken = PartitionKeys(outputs=frozenset({"y"}), sends={}, fetches=frozenset({"w", "x"}))
+    made = PartitionKeys(
+        outputs=frozenset(),
+        sends={"w": frozenset({OREGON}), "x": frozenset({OREGON})},
+        fetches=frozenset(),
+    )
+    machine = started({OREGON: taken, IOWA: made})
+    machine.handle(Fetched(region=OREGON, key="w"))
+    machine.handle(lost(IOWA))
+    machine.handle(Reopened(region=IOWA, anew=True))
+    assert machine.handle(Vanished(region=OREGON, key="x")) == []
+    assert machine.handle(Vanished(region=OREGON, key="w")) == [
+        submit(IOWA, 2, sends={"w", "x"})
+    ]
+
+
+def test_consumer_lost_after_its_producer_needs_both() -> None:
+    """A producer makes again what a lost consumer had fetched, if that is still needed."""
+    machine = started(ONE_CROSSES)
+    machine.handle(Fetched(region=OREGON, key="x"))
+    machine.handle(lost(IOWA))
+    assert machine.handle(lost(OREGON)) == [
+        Reopen(region=OREGON, anew=True),
+        Reopen(region=IOWA, anew=True),
+    ]
+    assert machine.handle(Reopened(region=OREGON, anew=True)) == [
+        submit(OREGON, 1, outputs={"y"})
+    ]
+    none: frozenset[str] = frozenset()
+    assert machine.handle(Submitted(region=OREGON, attempt=1, fetches=none)) == []
+    # The part that was left takes nothing, so nothing is made for it.
+    assert machine.handle(Reopened(region=IOWA, anew=True)) == []
+
+
+def test_second_loss_of_a_cluster_may_not_open_another() -> None:
+    """A cluster is opened anew once; coming back to the same one is still allowed."""
+    machine = started(ONE_CROSSES)
+    machine.handle(lost(IOWA))
+    machine.handle(Reopened(region=IOWA, anew=True))
+    assert machine.handle(lost(IOWA, 1)) == [Reopen(region=IOWA, anew=False)]
+
+
+def test_region_that_is_lost_again_and_again_ends_the_run() -> None:
+    """Coming back has an end: the error is that of the last loss."""
+    machine = started(ONE_CROSSES)
+    for attempt in range(4):
+        assert machine.handle(lost(IOWA, attempt)) == [Reopen(region=IOWA, anew=True)]
+        machine.handle(Reopened(region=IOWA, anew=False))
+    (*_, finish) = machine.handle(lost(IOWA, 4))
+    assert isinstance(finish, Finish)
+    assert str(finish.error) == f"{IOWA} is gone"
+
+
+def test_results_that_stay_are_lost_with_their_region() -> None:
+    """What is persisted in a region that is lost is made again."""
+    keys = PartitionKeys(outputs=frozenset({"y", "z"}), sends={}, fetches=frozenset())
+    machine = RunMachine({IOWA: keys}, stay=True)
+    machine.start()
+    machine.handle(Gathered(region=IOWA, keys=("z",)))
+    machine.handle(lost(IOWA))
+    assert machine.handle(Reopened(region=IOWA, anew=True)) == [
+        submit(IOWA, 1, outputs={"y", "z"})
+    ]
+
+
+def unreached(tried: int, attempt: int = 0) -> Unreached:
+    """Make the event that Oregon's fetch has no answer from Iowa."""
+    error = ConnectionError("no answer")
+    return Unreached(
+        region=OREGON, key="x", source=IOWA, attempt=attempt, tried=tried, error=error
+    )
+
+
+def test_link_without_an_answer_is_given_up_after_the_retries() -> None:
+    """Only then is it asked whether the region itself is gone, and only once."""
+    machine = started(ONE_CROSSES)
+    assert [machine.handle(unreached(tried)) for tried in (1, 2, 3)] == [[], [], []]
+    (verify,) = machine.handle(unreached(4))
+    assert verify == Verify(region=IOWA, attempt=0, error=verify.error)  # type: ignore[union-attr]
+    assert machine.handle(unreached(5)) == []
+
+
+def test_link_to_a_region_that_is_opened_again_is_not_given_up() -> None:
+    """Fetches wait for a lost region, and for its new attempt with new patience."""
+    machine = started(ONE_CROSSES)
+    machine.handle(lost(IOWA))
+    assert machine.handle(unreached(9)) == []
+    machine.handle(Reopened(region=IOWA, anew=True))
+    assert machine.handle(unreached(9)) == []
+    assert machine.handle(unreached(4, attempt=1)) != []
+
+
+@given(
+    partitions=partition_keys(),
+    chance=st.randoms(use_true_random=False),
+    n_acts=st.integers(0, 60),
+    reopenings=st.sampled_from([1, 9]),
+)
+@settings(max_examples=300, deadline=None)
+def test_faults_end_in_the_right_result_or_one_error(
+    partitions: Mapping[Region, PartitionKeys], chance: Random, n_acts: int, reopenings: int
+) -> None:
+    """However workers, links and regions fail, a run ends, and never lacks a value."""
+    world = World(partitions, chance=chance, reopenings=reopenings)
+    for _ in range(n_acts):
+        if world.finish is None:
+            world.act(faults=True)
+    for _ in range(1_000):
+        if world.finish is not None:
+            break
+        world.act(faults=False)
+    assert world.finish is not None, "the run waits for ever"
+    if world.finish.error is None:
+        assert world.arrived >= {
+            (region, key) for region, keys in partitions.items() for key in keys.outputs
+        }
+    else:
+        assert world.finish.error in world.errors
+        assert world.cancelled == sorted(partitions)

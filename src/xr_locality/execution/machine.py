@@ -2,11 +2,18 @@
 
 Each partition is submitted once. Fetches in it wait for the producers by
 themselves, so nothing has to be decided while values cross; what is decided
-here is when to gather results, when a value may be released, and how a run ends.
+here is when to gather results, when a value may be released, what to do about a
+region that is lost, and how a run ends.
+
+A lost region is opened again, and the part of its partition that is unfinished is
+submitted again: results that have not arrived, and boundary values that others
+have not fetched. What has arrived stays. Each submission of a region is an
+attempt, with keys of its own; what is told of an earlier attempt is not heard.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -25,10 +32,17 @@ __all__ = [
     "Gather",
     "Gathered",
     "Instruction",
+    "Lost",
     "PartitionKeys",
     "Release",
+    "Reopen",
+    "Reopened",
     "RunMachine",
     "Submit",
+    "Submitted",
+    "Unreached",
+    "Vanished",
+    "Verify",
 ]
 
 
@@ -52,11 +66,21 @@ class PartitionKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A region was sent what was left of its partition, which takes these values."""
+
+    region: Region
+    attempt: int
+    fetches: frozenset[Key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
     """A result is ready in a region."""
 
     region: Region
     key: Key
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +89,40 @@ class Fetched:
 
     region: Region
     key: Key
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vanished:
+    """A boundary value that had arrived was lost with its worker, and is fetched again."""
+
+    region: Region
+    key: Key
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreached:
+    """A fetch has had no answer from a region.
+
+    Attributes
+    ----------
+    region, key
+        Who fetches, and what.
+    source, attempt : Region, int
+        Whose value it is, and of which attempt it was asked for.
+    tried : int
+        How often the fetch has tried, each time with patience.
+    error : BaseException
+        What to end the run with.
+    """
+
+    region: Region
+    key: Key
+    source: Region
+    attempt: int
+    tried: int
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,24 +131,72 @@ class Gathered:
 
     region: Region
     keys: tuple[Key, ...]
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A region's cluster is gone, or has forgotten us and what it was sent."""
+
+    region: Region
+    attempt: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reopened:
+    """A region takes tasks again: from a new cluster, or the same to which we came back."""
+
+    region: Region
+    anew: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A region's task failed, or the region itself was lost."""
+    """A region's task failed, or nothing more can be done about the region."""
 
     region: Region
     error: BaseException
 
 
-Event: TypeAlias = Computed | Fetched | Gathered | Failed
+Event: TypeAlias = (
+    Submitted
+    | Computed
+    | Fetched
+    | Vanished
+    | Unreached
+    | Gathered
+    | Lost
+    | Reopened
+    | Failed
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Send a region its partition."""
+    """Send a region its partition, or what is left of it."""
 
     region: Region
+    attempt: int
+    outputs: frozenset[Key]
+    sends: frozenset[Key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reopen:
+    """Come back to a region; to a new cluster only if `anew`."""
+
+    region: Region
+    anew: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """See whether a region is still there: if not it is lost, if so this error ends the run."""
+
+    region: Region
+    attempt: int
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +230,39 @@ class Finish:
     error: BaseException | None = None
 
 
-Instruction: TypeAlias = Submit | Gather | Release | Cancel | Finish
+Instruction: TypeAlias = Submit | Reopen | Verify | Gather | Release | Cancel | Finish
+
+
+class _State(enum.Enum):
+    RUNNING = "running"
+    #: Lost, and nothing of it is needed, so far.
+    AWAY = "away"
+    REOPENING = "reopening"
+    #: Nobody needs anything of it any more.
+    COMPLETE = "complete"
+
+
+@dataclass(slots=True)
+class _Part:
+    """How far one region is."""
+
+    keys: PartitionKeys
+    #: Results that have not arrived at the client.
+    owed: set[Key]
+    #: Boundary values that the present attempt makes.
+    makes: set[Key]
+    #: Boundary values that the present attempt takes, and those of them that it has.
+    needs: set[Key]
+    has: set[Key] = field(default_factory=set)
+    asked: set[Key] = field(default_factory=set)
+    state: _State = _State.RUNNING
+    attempt: int = 0
+    #: How often a new cluster was opened, and how often the same was found again.
+    reopened: int = 0
+    returned: int = 0
+    verifying: bool = False
+    #: Why it is not running.
+    error: BaseException | None = None
 
 
 @dataclass(slots=True)
@@ -135,6 +273,14 @@ class RunMachine:
     ----------
     partitions : mapping of Region to PartitionKeys
         What each region owes.
+    retries : int, optional
+        How often a fetch may find no answer with patience and try again, and how often
+        a region may lose sight of us and be found again.
+    reopenings : int, optional
+        How often a region's cluster may be lost and a new one opened.
+    stay : bool, optional
+        Whether results stay in their regions: one that has arrived is lost with its
+        region, and nothing is released before the end.
 
     Examples
     --------
@@ -156,74 +302,187 @@ class RunMachine:
     """
 
     partitions: Mapping[Region, PartitionKeys]
-    #: Results that have not arrived at the client yet, by region.
-    owed: dict[Region, set[Key]] = field(default_factory=dict)
-    #: Regions that still may fetch a boundary value again, by value.
-    holding: dict[tuple[Region, Key], set[Region]] = field(default_factory=dict)
-    asked: set[tuple[Region, Key]] = field(default_factory=set)
-    complete: set[Region] = field(default_factory=set)
+    retries: int = 3
+    reopenings: int = 1
+    stay: bool = False
     ended: bool = False
+    _parts: dict[Region, _Part] = field(default_factory=dict)
+    #: Regions that still may fetch a boundary value again, by value.
+    _holding: dict[tuple[Region, Key], set[Region]] = field(default_factory=dict)
 
     def start(self) -> list[Instruction]:
         """Begin: every partition is submitted at once, in order of the regions."""
-        for region, keys in self.partitions.items():
-            self.owed[region] = set(keys.outputs)
+        for region, keys in sorted(self.partitions.items()):
+            self._parts[region] = _Part(
+                keys=keys,
+                owed=set(keys.outputs),
+                makes=set(keys.sends),
+                needs=set(keys.fetches),
+            )
             for key, targets in keys.sends.items():
-                self.holding[region, key] = set(targets)
-        submits: list[Instruction] = [Submit(region=region) for region in sorted(self.partitions)]
-        return submits if any(self.owed.values()) else [*submits, *self._end(None)]
+                self._holding[region, key] = set(targets)
+        submits: list[Instruction] = [
+            Submit(
+                region=region,
+                attempt=0,
+                outputs=frozenset(part.keys.outputs),
+                sends=frozenset(part.keys.sends),
+            )
+            for region, part in self._parts.items()
+        ]
+        return submits if self._owes() else [*submits, *self._end(None)]
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in one event; tell what to do about it.
 
-        Events after the end, and events told twice, change nothing.
+        Events after the end, events told twice, and events of attempts that are over
+        change nothing.
         """
         if self.ended:
             return []
+        part = self._parts[event.region]
         match event:
-            case Computed(region=region, key=key):
-                if (region, key) in self.asked or key not in self.owed[region]:
-                    return []
-                self.asked.add((region, key))
-                return [Gather(region=region, key=key)]
-            case Gathered(region=region, keys=keys):
-                self.owed[region].difference_update(keys)
-                if not any(self.owed.values()):
-                    return self._end(None)
-                return self._settle()
             case Failed(error=error):
                 return self._end(error)
-            case Fetched():
+            case Lost(attempt=attempt, error=error):
+                if part.state is not _State.RUNNING or attempt != part.attempt:
+                    return []
+                return self._lose(part, error)
+            case Reopened(region=region, anew=anew):
+                if part.state is not _State.REOPENING:
+                    return []
+                part.reopened += anew
+                part.returned += not anew
+                part.state = _State.AWAY
+                return self._demand(back=region)
+            case Unreached(source=source, key=key, attempt=attempt):
+                if part.state is not _State.RUNNING or key in part.has:
+                    return []
+                return self._doubt(source, attempt, event)
+            case Gathered(region=region, keys=keys, attempt=attempt):
+                # Wherever it was made, what has arrived is there.
+                if self.stay and (part.state is not _State.RUNNING or attempt != part.attempt):
+                    return []
+                part.owed.difference_update(keys)
+                return self._settle() if self._owes() else self._end(None)
+        if part.state is not _State.RUNNING or event.attempt != part.attempt:
+            return []
+        match event:
+            case Submitted(fetches=fetches):
+                part.needs = set(fetches)
+                return self._demand()
+            case Computed(region=region, key=key):
+                if key in part.asked or key not in part.owed:
+                    return []
+                part.asked.add(key)
+                return [Gather(region=region, key=key)]
+            case Fetched(key=key):
                 # The value is kept until the partition that took it is complete: if
                 # the worker that holds it is lost, the fetch runs again.
+                part.has.add(key)
                 return []
+            case Vanished(key=key):
+                part.has.discard(key)
+                return self._demand()
+
+    def _owes(self) -> bool:
+        return any(part.owed for part in self._parts.values())
+
+    def _lose(self, part: _Part, error: BaseException) -> list[Instruction]:
+        part.state, part.error, part.verifying = _State.AWAY, error, False
+        if self.stay:
+            part.owed = set(part.keys.outputs)
+        _forget(part)
+        return self._demand()
+
+    def _doubt(self, source: Region, attempt: int, event: Unreached) -> list[Instruction]:
+        """Give a link up, unless it is the region behind it that is gone."""
+        part = self._parts[source]
+        if (
+            part.state is not _State.RUNNING
+            or part.verifying
+            or attempt != part.attempt
+            or event.tried <= self.retries
+        ):
+            return []
+        part.verifying = True
+        return [Verify(region=source, attempt=attempt, error=event.error)]
+
+    def _demand(self, *, back: Region | None = None) -> list[Instruction]:
+        """See that somebody makes what is needed.
+
+        Regions that are away are opened again where something of theirs is needed;
+        those that run and do not make it, because it was there, start again.
+        """
+        told: dict[Region, Instruction] = {}
+        changed = True
+        while changed:
+            changed = False
+            for region, part in self._parts.items():
+                wanted = self._wanted(region)
+                if part.state is _State.AWAY and (part.owed or wanted):
+                    if region == back:
+                        told[region] = self._submit(region, wanted)
+                    elif part.returned > self.retries:
+                        return self._end(part.error)
+                    else:
+                        part.state = _State.REOPENING
+                        told[region] = Reopen(
+                            region=region, anew=part.reopened < self.reopenings
+                        )
+                    changed = True
+                elif part.state is _State.RUNNING and not wanted <= part.makes:
+                    told[region] = self._submit(region, wanted)
+                    changed = True
+        return list(told.values())
+
+    def _wanted(self, region: Region) -> set[Key]:
+        """List a region's boundary values that others need and do not have."""
+        return {
+            key
+            for key, targets in self._parts[region].keys.sends.items()
+            if any(_lacks(self._parts[target], key) for target in targets)
+        }
+
+    def _submit(self, region: Region, wanted: set[Key]) -> Submit:
+        part = self._parts[region]
+        part.attempt += 1
+        part.state = _State.RUNNING
+        _forget(part)
+        part.makes = wanted
+        return Submit(
+            region=region,
+            attempt=part.attempt,
+            outputs=frozenset(part.owed),
+            sends=frozenset(wanted),
+        )
 
     def _settle(self) -> list[Instruction]:
         """Release what regions that owe nothing any more have made and taken."""
         released: list[Instruction] = []
-        settled = True
+        settled = not self.stay
         while settled:
             settled = False
-            for region in sorted(self.partitions):
-                if region in self.complete or self.owed[region] or self._still_sends(region):
+            for region, part in self._parts.items():
+                if part.state is _State.COMPLETE or part.owed or self._still_sends(region):
                     continue
-                self.complete.add(region)
+                part.state = _State.COMPLETE
                 settled = True
                 released += self._release(region)
         return released
 
     def _still_sends(self, region: Region) -> bool:
-        return any(self.holding[region, key] for key in self.partitions[region].sends)
+        return any(self._holding[region, key] for key in self.partitions[region].sends)
 
     def _release(self, region: Region) -> list[Instruction]:
         released: list[Instruction] = []
         fetches = self.partitions[region].fetches
         if fetches:
             released.append(Release(region=region, sends=frozenset(), fetches=fetches))
-        for source in sorted(self.partitions):
+        for source in self._parts:
             free = set()
             for key in self.partitions[source].sends:
-                holders = self.holding[source, key]
+                holders = self._holding[source, key]
                 if region in holders:
                     holders.discard(region)
                     if not holders:
@@ -236,5 +495,22 @@ class RunMachine:
         self.ended = True
         cancels: list[Instruction] = []
         if error is not None:
-            cancels = [Cancel(region=region) for region in sorted(self.partitions)]
+            cancels = [Cancel(region=region) for region in self._parts]
         return [*cancels, Finish(error=error)]
+
+
+def _forget(part: _Part) -> None:
+    """Begin again with nothing: what an attempt takes is known once it is submitted."""
+    part.asked.clear()
+    part.has.clear()
+    part.makes = set()
+    part.needs = set(part.keys.fetches)
+
+
+def _lacks(part: _Part, key: Key) -> bool:
+    """Whether a region needs a value that it does not have."""
+    return (
+        part.state in (_State.RUNNING, _State.REOPENING)
+        and key in part.needs
+        and key not in part.has
+    )
