@@ -118,8 +118,8 @@ class World:
                 acts.append(partial(self._lose, region, alive=False))
                 acts.append(partial(self._lose, region, alive=True))
                 acts.append(partial(self._lose_worker, region))
-                for key in sorted(cluster.fetches - cluster.has, key=str):
-                    acts.append(partial(self._break_link, region, key))
+                waiting = sorted(cluster.fetches - cluster.has, key=str)
+                acts += [partial(self._break_link, region, key) for key in waiting]
         if self.told:
             acts.append(lambda: self.events.append(self.chance.choice(self.told)))
         if self.chance.random() < _INTERRUPTS:
@@ -234,9 +234,7 @@ class World:
         cluster.made.clear()
 
     def _break_link(self, region: Region, key: Key) -> None:
-        (source,) = (
-            each for each, keys in self.partitions.items() if key in keys.sends
-        )
+        (source,) = (each for each, keys in self.partitions.items() if key in keys.sends)
         self.events.append(
             Unreached(
                 region=region,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-
 from random import Random
 
 from hypothesis import given, settings
@@ -242,9 +241,7 @@ def test_lost_region_is_opened_again_and_sent_what_is_left() -> None:
     machine.handle(Gathered(region=OREGON, keys=("z",)))
     assert machine.handle(lost(OREGON)) == [Reopen(region=OREGON, anew=True)]
     assert machine.handle(lost(OREGON)) == []
-    assert machine.handle(Reopened(region=OREGON, anew=True)) == [
-        submit(OREGON, 1, outputs={"y"})
-    ]
+    assert machine.handle(Reopened(region=OREGON, anew=True)) == [submit(OREGON, 1, outputs={"y"})]
     assert machine.handle(Computed(region=OREGON, key="y", attempt=0)) == []
     assert machine.handle(Computed(region=OREGON, key="y", attempt=1)) == [
         Gather(region=OREGON, key="y")
@@ -295,9 +292,7 @@ def test_producer_starts_again_for_what_it_does_not_make_any_more() -> None:
     machine.handle(lost(IOWA))
     machine.handle(Reopened(region=IOWA, anew=True))
     assert machine.handle(Vanished(region=OREGON, key="x")) == []
-    assert machine.handle(Vanished(region=OREGON, key="w")) == [
-        submit(IOWA, 2, sends={"w", "x"})
-    ]
+    assert machine.handle(Vanished(region=OREGON, key="w")) == [submit(IOWA, 2, sends={"w", "x"})]
 
 
 def test_consumer_lost_after_its_producer_needs_both() -> None:
@@ -309,9 +304,7 @@ def test_consumer_lost_after_its_producer_needs_both() -> None:
         Reopen(region=OREGON, anew=True),
         Reopen(region=IOWA, anew=True),
     ]
-    assert machine.handle(Reopened(region=OREGON, anew=True)) == [
-        submit(OREGON, 1, outputs={"y"})
-    ]
+    assert machine.handle(Reopened(region=OREGON, anew=True)) == [submit(OREGON, 1, outputs={"y"})]
     none: frozenset[str] = frozenset()
     assert machine.handle(Submitted(region=OREGON, attempt=1, fetches=none)) == []
     # The part that was left takes nothing, so nothing is made for it.
@@ -344,17 +337,13 @@ def test_results_that_stay_are_lost_with_their_region() -> None:
     machine.start()
     machine.handle(Gathered(region=IOWA, keys=("z",)))
     machine.handle(lost(IOWA))
-    assert machine.handle(Reopened(region=IOWA, anew=True)) == [
-        submit(IOWA, 1, outputs={"y", "z"})
-    ]
+    assert machine.handle(Reopened(region=IOWA, anew=True)) == [submit(IOWA, 1, outputs={"y", "z"})]
 
 
 def unreached(tried: int, attempt: int = 0) -> Unreached:
     """Make the event that Oregon's fetch has no answer from Iowa."""
     error = ConnectionError("no answer")
-    return Unreached(
-        region=OREGON, key="x", source=IOWA, attempt=attempt, tried=tried, error=error
-    )
+    return Unreached(region=OREGON, key="x", source=IOWA, attempt=attempt, tried=tried, error=error)
 
 
 def test_link_without_an_answer_is_given_up_after_the_retries() -> None:

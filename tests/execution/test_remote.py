@@ -235,7 +235,7 @@ def test_optimizer_leaves_barriers_alone() -> None:
         lambda: Shipped(remote.fetch),
         lambda: Shipped(remote.measure_span),
         lambda: Shipped(remote.PartitionOptimizer("r1", frozenset({"x"}))),
-        lambda: Shipped(remote.Link("name", b"sealed", 1.0)),
+        lambda: Shipped(remote.Link("name", b"sealed", b"salt", 1.0, {})),
     ],
     ids=["pack", "fetch", "measure_span", "optimizer", "plugin"],
 )

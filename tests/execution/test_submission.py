@@ -82,7 +82,6 @@ def submit(plan: Plan, region: Region, client: Client, *, relayed: bool = False)
             run="r1",
             links=links,
             annotations={"priority": 7},
-            retries=2,
         )
     )
 

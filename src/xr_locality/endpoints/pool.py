@@ -260,6 +260,22 @@ class EndpointPool:
                 self._discard(region, slot)
         _raise_problems(answers, message="Schedulers that have gone:")
 
+    def drop(self, region: Region, connection: Connection) -> None:
+        """Take out a connection that is of no use any more, and see to its closing.
+
+        The next :meth:`open` of its region starts a new one.
+
+        Parameters
+        ----------
+        region : Region
+            The region.
+        connection : Connection
+            Its connection; one that was taken out before is left alone.
+        """
+        slot = self._slots.get(region)
+        if slot is not None and slot.connection is connection:
+            self._discard(region, slot)
+
     async def close(self) -> None:
         """Close in parallel all that was opened here; may be called twice.
 

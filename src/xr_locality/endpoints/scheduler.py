@@ -97,6 +97,13 @@ async def close_client(client: Client) -> None:
     except OSError as err:
         # Only the farewell failed: the scheduler forgets a client that is silent.
         logger.info("Closing %s without an answer: %r", client.id, err)
+    except ValueError as err:
+        # Connecting again to a gateway's proxy, whose scheduler is gone, may end what
+        # listens to the scheduler with this, and then closing too: again without it.
+        logger.info("Closing %s, which had given up: %r", client.id, err)
+        client._handle_report_task = None
+        client.status = "connecting"
+        await client.close(timeout=CLOSE_SECONDS)
 
 
 async def identify(route: Route, *, deadline_seconds: float) -> dict[str, Any]:

@@ -6,19 +6,20 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from dask.typing import Key
 from distributed import Future, as_completed
+from distributed.client import ClosedClientError
 
 from xr_locality.config import Transfer
 from xr_locality.endpoints.base import Connection
-from xr_locality.errors import EndpointError
+from xr_locality.errors import LocalityError
 from xr_locality.execution import remote
-from xr_locality.execution.failures import explain, unreachable
+from xr_locality.execution.failures import cut_off, explain, unreachable
 from xr_locality.execution.machine import (
     Cancel,
     Computed,
@@ -29,17 +30,26 @@ from xr_locality.execution.machine import (
     Gather,
     Gathered,
     Instruction,
+    Lost,
     PartitionKeys,
     Release,
+    Reopen,
+    Reopened,
     RunMachine,
     Submit,
+    Submitted,
+    Unreached,
+    Vanished,
+    Verify,
 )
+from xr_locality.execution.presence import ANSWER_SECONDS, Reopening, comes_back, find_gone
 from xr_locality.execution.progress import Callback, Progress
 from xr_locality.execution.relay import Relay
 from xr_locality.execution.report import Report
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.staging import Staging
 from xr_locality.execution.submission import (
+    Rest,
     Submission,
     mail_key,
     submit_partition,
@@ -58,6 +68,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether a region is still there.
 _GUARD_SECONDS = 2.0
+
+#: Seconds that a scheduler may take to tell what it has done.
+_MEASURE_SECONDS = 10.0
 
 #: Seconds between two measurements of how far a run is.
 _PROGRESS_SECONDS = 0.25
@@ -81,10 +94,12 @@ class Run:
     ----------
     plan : Plan
         What to do.
-    connections : mapping of Region to Connection
-        One, open, for each region of the plan.
+    connections : dict of Region to Connection
+        One, open, for each region of the plan; replaced when a region is opened again.
     links : Links
         The session's links between clusters.
+    reopen : callable
+        Opens a region again whose cluster is gone.
     costs : CostModel
         Prices what was measured.
     transfer : {"direct", "relay", "stage", "auto"}
@@ -94,14 +109,16 @@ class Run:
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     retries : int
-        How often a fetch tries again when a link breaks.
+        How often a fetch may find no answer and try again, and how often a region may
+        lose sight of us and be found again.
     callbacks : tuple of Callback
         Told of what happens.
     """
 
     plan: Plan
-    connections: Mapping[Region, Connection]
+    connections: dict[Region, Connection]
     links: Links
+    reopen: Reopening
     costs: CostModel
     transfer: Transfer
     annotations: Mapping[str, Any]
@@ -117,7 +134,16 @@ class Run:
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _submissions: dict[Region, Submission] = field(default_factory=dict)
     _pending: dict[Region, list[Key]] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    #: What runs here, and for which region's present attempt, if for one.
+    _tasks: dict[asyncio.Task[None], Region | None] = field(default_factory=dict)
+    #: Submissions of each region so far, the first not counted.
+    _attempts: dict[Region, int] = field(default_factory=dict)
+    #: Why regions were lost.
+    _lost: dict[Region, BaseException] = field(default_factory=dict)
+    #: The connections that regions had before.
+    _left: dict[Region, Connection] = field(default_factory=dict)
+    #: End the listening to what workers say.
+    _listening: list[Callable[[], None]] = field(default_factory=list)
     _values: dict[Key, Any] = field(default_factory=dict)
     _tally: Tally = field(init=False)
     _relay: Relay = field(default_factory=Relay)
@@ -150,12 +176,12 @@ class Run:
         Exception
             What a task raised, as it is, with a note of where it ran.
         EndpointError
-            If a region was lost.
+            If a region was lost and could not be opened again.
         TransferError
             If a boundary value could not be moved.
         """
         started = time.monotonic()
-        machine = RunMachine(_owed(self.plan))
+        machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
         async with AsyncExitStack() as stack:
             if self.staging is not None:
                 # Last of all, when nobody writes any more.
@@ -165,7 +191,7 @@ class Run:
                 )
             stack.push_async_callback(self._clean_up)
             for connection in self.connections.values():
-                stack.callback(self.links.listen(connection, self.name, self._moved_by_worker))
+                self._listen(connection)
             if self.callbacks:
                 self._start(self._watch_progress())
             instructions = machine.start()
@@ -189,12 +215,12 @@ class Run:
         if submits:
             # All are waited for, so that what was sent is known if one of them fails.
             answers = await asyncio.gather(
-                *(self._submit(each.region) for each in submits), return_exceptions=True
+                *(self._submit(each) for each in submits), return_exceptions=True
             )
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
-            self._start_relays()
+            self._start_relays({each.region for each in submits})
         for instruction in instructions:
             match instruction:
                 case Gather(region=region, key=key) if self.keep is None:
@@ -205,63 +231,118 @@ class Run:
                     self._release(region, sends, fetches)
                 case Cancel(region=region):
                     self._cancel(region)
+                case Reopen(region=region, anew=anew):
+                    self._abandon(region)
+                    self._start(self._reopen(region, anew=anew))
+                case Verify(region=region, attempt=attempt, error=error):
+                    self._start(self._verify(region, attempt, error))
                 case Finish():
                     return instruction
                 case Submit():
                     pass
         return None
 
-    async def _submit(self, region: Region) -> None:
+    async def _submit(self, told: Submit) -> None:
+        """Send a region its partition, or the rest of it; if it cannot be reached, it is lost."""
+        region, attempt = told.region, told.attempt
+        if attempt:
+            self._abandon(region)
+        self._attempts[region] = attempt
+        try:
+            await self._send(told)
+        except (OSError, TimeoutError, ClosedClientError) as error:
+            connection = self.connections[region]
+            lost = connection.failure(
+                f"could not be sent its tasks ({type(error).__name__}: {error})",
+                advice="See whether its cluster still runs.",
+            )
+            lost.__cause__ = error
+            self._lose(region, attempt, lost)
+
+    async def _send(self, told: Submit) -> None:
+        region, attempt = told.region, told.attempt
         partition = next(part for part in self.plan.partitions if part.region == region)
         connection = self.connections[region]
+        rest = None
+        if attempt:
+            rest = Rest(attempt=attempt, outputs=told.outputs, sends=told.sends)
         if len(self.plan.partitions) == 1:
             submission = await submit_whole(
-                self.plan.bundle, connection, run=self.name, annotations=self.annotations
+                self.plan.bundle,
+                connection,
+                run=self.name,
+                annotations=self.annotations,
+                rest=rest,
             )
         else:
             submission = await submit_partition(
                 partition,
                 connection,
                 run=self.name,
-                links=await self._open_links(partition),
+                links=await self._open_links(partition, anew=attempt > 0),
                 annotations=self.annotations,
-                retries=self.retries,
                 fall_back=self.transfer == "auto",
                 n_workers=_n_workers(connection),
                 stores=await self.staging.give(connection, partition, self.plan)
                 if self.staging is not None
                 else None,
+                rest=rest,
             )
         self._submissions[region] = submission
         self._tally.add(self.plan.client, region, partition.upload_nbytes)
+        if attempt:
+            await self._lead_others_to(region)
+            fetches = frozenset(submission.fetches)
+            self._events.put_nowait(Submitted(region=region, attempt=attempt, fetches=fetches))
         self._tell("submitted", region=region, tasks=partition.n_tasks)
         logger.info(
             "Run %s: sent %s its partition of %s tasks", self.name, region, partition.n_tasks
         )
-        self._start(self._watch(submission.outputs, region, Computed))
-        self._start(self._watch(submission.fetches, region, Fetched))
-        self._start(self._watch(submission.sends, region, None))
-        self._start(self._guard(region))
+        self._start(self._watch(submission.outputs, region, Computed), region)
+        self._start(self._watch(submission.fetches, region, Fetched), region)
+        self._start(self._watch(submission.sends, region, None), region)
+        self._start(self._guard(region), region)
 
-    async def _open_links(self, partition: Partition) -> dict[Region, Opened]:
+    async def _open_links(self, partition: Partition, *, anew: bool) -> dict[Region, Opened]:
         consumer = self.connections[partition.region]
         sources = sorted({boundary.source for boundary in partition.fetches})
 
         async def open_link(source: Region) -> Opened:
-            producer = self.connections[source]
-            relayed = self._is_relayed(source, partition.region)
-            serving = [producer]
-            if relayed:
+            way: Connection | None = self.connections[source]
+            if self._is_relayed(source, partition.region):
                 self._apart.add((source, partition.region))
-            if relayed or self.transfer == "auto":
-                # With "auto" too: it may turn out that values must be relayed.
-                serving.append(consumer)
-            link = asyncio.create_task(self.links.open(consumer, None if relayed else producer))
-            await asyncio.gather(link, *map(self.links.serve, serving))
-            return link.result()
+                way = None
+            serving = [self._serve(source)]
+            if way is None or self.transfer == "auto":
+                # It may turn out that values must be relayed.
+                serving.append(self.links.serve(consumer, anew=anew))
+            opened, _ = await asyncio.gather(
+                self.links.open(consumer, way, anew=anew), asyncio.gather(*serving)
+            )
+            return opened
 
         opened = await asyncio.gather(*map(open_link, sources))
         return dict(zip(sources, opened, strict=True))
+
+    async def _serve(self, source: Region) -> None:
+        """Let a region give its values; one that cannot be reached is lost, not who asks."""
+        attempt = self._attempts.get(source, 0)
+        try:
+            await self.links.serve(self.connections[source])
+        except (OSError, TimeoutError) as error:
+            gone = await find_gone(self.connections[source])
+            self._lose(source, attempt, gone or error)
+
+    async def _lead_others_to(self, region: Region) -> None:
+        """Lead the fetches of other regions to what is made anew."""
+        connection = self.connections[region]
+        await self.links.serve(connection, anew=True)
+        await self.links.lead(
+            connection,
+            instead_of=self._left.get(region, connection),
+            run=self.name,
+            attempt=self._attempts[region],
+        )
 
     async def _watch(
         self,
@@ -276,58 +357,141 @@ class Run:
         if not keys:
             return
         loop = self.connections[region].client.loop
+        attempt = self._attempts[region]
         async for future in as_completed(list(futures.values()), loop=loop):
             if future.status != "finished":
-                await self._events.put(await self._failed(region, future))
+                await self._failed(region, attempt, future)
                 return
             for key in keys[future.key]:
                 if kind is not None:
-                    await self._events.put(kind(region=region, key=key))
+                    await self._events.put(kind(region=region, key=key, attempt=attempt))
+                if kind is Fetched:
+                    self._submissions[region].arrived.add(key)
 
-    async def _failed(self, region: Region, future: Future[Any]) -> Failed:
+    async def _failed(self, region: Region, attempt: int, future: Future[Any]) -> None:
         submission = self._submissions[region]
         partition = next(part for part in self.plan.partitions if part.region == region)
-        return Failed(region=region, error=await explain(future, submission, partition))
+        lost = future.status != "error"
+        error = await explain(future, submission, partition)
+        if lost:
+            self._lose(region, attempt, error)
+        else:
+            self._events.put_nowait(Failed(region=region, error=error))
+
+    def _lose(self, region: Region, attempt: int, error: BaseException) -> None:
+        self._lost[region] = error
+        self._events.put_nowait(Lost(region=region, attempt=attempt, error=error))
 
     async def _guard(self, region: Region) -> None:
         """Look after a region until the run ends: a stopped cluster tells nobody."""
+        attempt, submission = self._attempts[region], self._submissions[region]
         while True:
             await asyncio.sleep(_GUARD_SECONDS)
-            try:
-                await self.connections[region].check()
-            except EndpointError as error:
-                await self._events.put(Failed(region=region, error=error))
+            if (gone := await find_gone(self.connections[region])) is not None:
+                self._lose(region, attempt, gone)
                 return
+            vanished = {
+                key: future
+                for key, future in submission.fetches.items()
+                if key in submission.arrived and future.status != "finished"
+            }
+            for key in vanished:
+                submission.arrived.discard(key)
+                self._events.put_nowait(Vanished(region=region, key=key, attempt=attempt))
+            self._start(self._watch(vanished, region, Fetched), region)
+            self._carry_again(region, vanished)
+
+    async def _verify(self, region: Region, attempt: int, error: BaseException) -> None:
+        """See whether it is the region that is gone, and not a link to it."""
+        if (gone := await find_gone(self.connections[region])) is not None:
+            self._lose(region, attempt, gone)
+        else:
+            self._events.put_nowait(Failed(region=region, error=error))
+
+    async def _reopen(self, region: Region, *, anew: bool) -> None:
+        """Come back to a region: to the same cluster if it can be found, else to a new one."""
+        lost = self.connections[region]
+        self._tell("lost", region=region, error=self._lost[region])
+        logger.warning("Run %s: lost %s: %s", self.name, region, self._lost[region])
+        if await comes_back(lost):
+            self._events.put_nowait(Reopened(region=region, anew=False))
+            return
+        try:
+            if not anew:
+                raise lost.failure(
+                    "was lost again, after it had been opened again",
+                    advice="See what ends its clusters; running again starts a new one.",
+                )
+            opened = await self.reopen(region, lost)
+        except LocalityError as error:
+            error.add_note(f"It was opened again for: {self._lost[region]}")
+            self._events.put_nowait(Failed(region=region, error=error))
+            return
+        self._left[region] = lost
+        self.connections[region] = opened
+        self._listen(opened)
+        self._tell("reopened", region=region)
+        logger.info("Run %s: opened %s again", self.name, region)
+        self._events.put_nowait(Reopened(region=region, anew=True))
+
+    def _abandon(self, region: Region) -> None:
+        """Let go of what a region was sent: it is gone, or made anew."""
+        for task, each in self._tasks.items():
+            if each == region:
+                task.cancel()
+        self._pending.pop(region, None)
+        self._cancel(region)
+        self._submissions.pop(region, None)
+        for key, kept in list((self.keep or {}).items()):
+            if kept.region == region:
+                assert self.keep is not None
+                del self.keep[key]
+
+    def _listen(self, connection: Connection) -> None:
+        self._listening.append(self.links.listen(connection, self.name, self._told_by_worker))
 
     def _keep(self, region: Region, key: Key) -> None:
         """Leave a result where it is, and hand its Future to the caller."""
         assert self.keep is not None
         future = self._submissions[region].outputs.pop(key)
         self.keep[key] = Kept(region=region, connection=self.connections[region], future=future)
-        self._events.put_nowait(Gathered(region=region, keys=(key,)))
+        self._events.put_nowait(
+            Gathered(region=region, keys=(key,), attempt=self._attempts[region])
+        )
 
     def _gather_soon(self, region: Region, key: Key) -> None:
         """Gather a result together with those that get ready while others travel."""
         running = region in self._pending
         self._pending.setdefault(region, []).append(key)
         if not running:
-            self._start(self._gather(region))
+            self._start(self._gather(region), region)
 
     async def _gather(self, region: Region) -> None:
+        futures, attempt = self._submissions[region].outputs, self._attempts[region]
+        connection = self.connections[region]
+        tried = 0
         while keys := self._pending[region]:
             self._pending[region] = []
-            futures = self._submissions[region].outputs
             try:
-                puller = self.links.puller(self.connections[region])
+                puller = self.links.puller(connection)
                 values, moved = await puller.pull(futures[key].key for key in keys)
             except ConnectionError as error:
-                lost = unreachable(self.connections[region], self.plan.client, error)
-                await self._events.put(Failed(region=region, error=lost))
-                return
+                if not getattr(error, "xr_locality_link", False):
+                    raise
+                tried += 1
+                if (gone := await find_gone(connection)) is not None:
+                    self._lose(region, attempt, gone)
+                    return
+                if tried > self.retries:
+                    cut = unreachable(connection, self.plan.client, error)
+                    self._events.put_nowait(Failed(region=region, error=cut))
+                    return
+                self._pending[region] += keys
+                continue
             for key in keys:
                 self._values[key] = values[futures[key].key]
             self._tally.add(region, self.plan.client, sum(moved.values()))
-            await self._events.put(Gathered(region=region, keys=tuple(keys)))
+            await self._events.put(Gathered(region=region, keys=tuple(keys), attempt=attempt))
         del self._pending[region]
 
     def _is_relayed(self, source: Region, target: Region) -> bool:
@@ -338,30 +502,73 @@ class Run:
             or (self.transfer == "auto" and (source, target) in self.links.unreachable)
         )
 
-    def _start_relays(self) -> None:
-        """Carry what regions send each other that cannot reach each other."""
+    def _start_relays(self, regions: Collection[Region]) -> None:
+        """Carry what regions send each other that cannot reach each other.
+
+        What one of `regions` makes, or takes, as far as it has just been sent.
+        """
         for boundary in self.plan.boundaries:
-            targets = [each for each in boundary.targets if (boundary.source, each) in self._apart]
+            source = boundary.source
+            making = self._submissions.get(source)
+            if making is None or boundary.key not in making.sends:
+                continue
+            targets = [
+                target
+                for target in boundary.targets
+                if (source in regions or target in regions)
+                and self._is_carried(boundary, target)
+                and self._waits(boundary, target)
+            ]
             if targets:
-                self._start(self._carry(boundary, targets))
+                self._start(self._carry(boundary, targets), source)
+
+    def _is_carried(self, boundary: Boundary, target: Region) -> bool:
+        return (boundary.source, target) in self._apart or (boundary.key, target) in self._carried
+
+    def _waits(self, boundary: Boundary, target: Region) -> bool:
+        """Whether a region takes a value that has not arrived there."""
+        taking = self._submissions.get(target)
+        return (
+            taking is not None
+            and boundary.key in taking.fetches
+            and boundary.key not in taking.arrived
+        )
+
+    def _carry_again(self, target: Region, keys: Collection[Key]) -> None:
+        """Carry once more what a region has lost with the worker that held it."""
+        lost = self._relay.find_lost(self.connections[target])
+        for boundary in self.plan.boundaries:
+            if target not in boundary.targets or not self._is_carried(boundary, target):
+                continue
+            making = self._submissions.get(boundary.source)
+            mailed = mail_key(boundary.key, self.name)
+            if (
+                making is not None
+                and boundary.key in making.sends
+                and (boundary.key in keys or (mailed in lost and self._waits(boundary, target)))
+            ):
+                self._start(self._carry(boundary, [target]), boundary.source)
 
     async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
         """Carry a boundary value through this process to those who wait for it."""
         source = boundary.source
+        attempts = {each: self._attempts[each] for each in (source, *targets)}
+        wanted = wanted_key(boundary, self.name, relayed=False)
+        if attempts[source]:
+            wanted = remote.rename(wanted, str(attempts[source]))
         try:
             nbytes, is_receipt = await self._relay.carry(
                 self.links.inbox(self.connections[source]),
-                wanted_key(boundary, self.name, relayed=False),
+                wanted,
                 name=mail_key(boundary.key, self.name),
                 targets=[self.connections[target] for target in targets],
             )
-        except Exception as error:  # noqa: BLE001 - ends the run
-            lost: Exception = error
+        except Exception as error:  # noqa: BLE001 - ends the run, or a region
             if getattr(error, "xr_locality_link", False):
-                lost = unreachable(self.connections[source], self.plan.client, error)
+                await self._find_cut(boundary, attempts, error)
             else:
                 error.add_note(f"Raised by {boundary.key!r} of region {str(source)!r}, relayed.")
-            await self._events.put(Failed(region=source, error=lost))
+                self._events.put_nowait(Failed(region=source, error=error))
             return
         self._tally.add(source, self.plan.client, nbytes)
         if is_receipt:
@@ -369,21 +576,68 @@ class Run:
             for target in targets:
                 self._tally.add(self.plan.client, target, nbytes)
 
-    def _fall_back(self, told: Mapping[str, Any]) -> None:
-        """Carry a value to a worker that does not reach the region that has it."""
+    async def _find_cut(
+        self, boundary: Boundary, attempts: Mapping[Region, int], error: Exception
+    ) -> None:
+        """Say why a value could not be carried: for a region that is gone, or a link."""
+        regions = list(attempts)
+        gone = await asyncio.gather(*(find_gone(self.connections[each]) for each in regions))
+        for region, why in zip(regions, gone, strict=True):
+            if why is not None:
+                self._lose(region, attempts[region], why)
+        rest = [region for region, why in zip(regions[1:], gone[1:], strict=True) if why is None]
+        if not any(gone):
+            cut = unreachable(self.connections[boundary.source], self.plan.client, error)
+            self._events.put_nowait(Failed(region=boundary.source, error=cut))
+        elif gone[0] is None and rest:
+            self._start(self._carry(boundary, rest), boundary.source)
+
+    def _unreached(self, told: Mapping[str, Any]) -> None:
+        """Hear of a fetch that has no answer."""
         source, target = Region.parse(told["source"]), Region.parse(told["target"])
-        fetches = self._submissions[target].fetches
-        key = next(key for key, future in fetches.items() if future.key == told["key"])
-        boundary = next(
-            each for each in self.plan.boundaries if each.key == key and each.source == source
+        submission = self._submissions.get(target)
+        fetches = {} if submission is None else submission.fetches
+        found = [key for key, future in fetches.items() if future.key == told["key"]]
+        if not found or source not in self._attempts:
+            # Of an attempt that is over.
+            return
+        (key,) = found
+        boundary = next(each for each in self.plan.boundaries if each.key == key)
+        if not told["met"] and self.transfer == "auto" and not told["relayed"]:
+            self._start(self._fall_back(boundary, target, told["unreachable"]), target)
+            return
+        tried = told["tried"] if told["met"] else self.retries + 1
+        error = cut_off(self.connections[source], target, key, told["unreachable"])
+        error.facts["met"] = told["met"]
+        self._events.put_nowait(
+            Unreached(
+                region=target,
+                key=key,
+                source=source,
+                attempt=told["attempt"],
+                tried=tried,
+                error=error,
+            )
         )
-        self.links.unreachable.setdefault((source, target), told["unreachable"])
-        if (key, target) not in self._carried:
-            self._carried.add((key, target))
-            self._start(self._carry(boundary, [target]))
+
+    async def _fall_back(self, boundary: Boundary, target: Region, why: str) -> None:
+        """Carry a value to a worker that does not reach the region that has it."""
+        source = boundary.source
+        if (boundary.key, target) in self._carried:
+            return
+        self._carried.add((boundary.key, target))
+        attempt = self._attempts[source]
+        if (gone := await find_gone(self.connections[source])) is not None:
+            # Carried once it is opened again.
+            self._lose(source, attempt, gone)
+            return
+        self.links.unreachable.setdefault((source, target), why)
+        if attempt == self._attempts[source] and source in self._submissions:
+            self._start(self._carry(boundary, [target]), source)
 
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
-        submission = self._submissions[region]
+        if (submission := self._submissions.get(region)) is None:
+            return
         for held, keys in ((submission.sends, sends), (submission.fetches, fetches)):
             for key in keys:
                 if (future := held.pop(key, None)) is not None:
@@ -399,9 +653,9 @@ class Run:
             for future in submission.held():
                 future.release()
 
-    def _moved_by_worker(self, told: Mapping[str, Any]) -> None:
+    def _told_by_worker(self, told: Mapping[str, Any]) -> None:
         if "unreachable" in told:
-            self._fall_back(told)
+            self._unreached(told)
             return
         crossed = self._tally.add_fetch(told, client=self.plan.client)
         self._tell("moved", **crossed)
@@ -410,9 +664,15 @@ class Run:
         """Ask each scheduler what the run's tasks have done, before they are forgotten."""
 
         async def ask(region: Region, submission: Submission) -> None:
-            self._measured[region] = await submission.connection.client.run_on_scheduler(
-                Shipped(remote.measure_span), submission.span_id
-            )
+            client = submission.connection.client
+            try:
+                async with asyncio.timeout(_MEASURE_SECONDS):
+                    self._measured[region] = await client.run_on_scheduler(
+                        Shipped(remote.measure_span), submission.span_id
+                    )
+            except (OSError, TimeoutError, ClosedClientError) as error:
+                # All that was asked for is here: a report without it is no error.
+                logger.info("Region %s does not tell what it has done: %r", region, error)
 
         await asyncio.gather(*(ask(*each) for each in self._submissions.items()))
 
@@ -423,9 +683,10 @@ class Run:
             by_region.setdefault(kept.region, []).append(key)
         for region, keys in by_region.items():
             staying = [(self.keep or {})[key] for key in keys]
-            sizes = await self.connections[region].client.run_on_scheduler(
-                Shipped(remote.sizes_of), [each.future.key for each in staying]
-            )
+            async with asyncio.timeout(ANSWER_SECONDS):
+                sizes = await self.connections[region].client.run_on_scheduler(
+                    Shipped(remote.sizes_of), [each.future.key for each in staying]
+                )
             for each, nbytes in zip(staying, sizes, strict=True):
                 each.nbytes = nbytes
 
@@ -439,25 +700,28 @@ class Run:
                     "progress", region=region, done=measured["done"], tasks=measured["tasks"]
                 )
 
-    def _start(self, coroutine: Any) -> None:
+    def _start(self, coroutine: Any, region: Region | None = None) -> None:
         task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
+        self._tasks[task] = region
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        region = self._tasks.pop(task) or next(iter(self.connections))
         if not task.cancelled() and (error := task.exception()) is not None:
-            region = next(iter(self.connections))
             self._events.put_nowait(Failed(region=region, error=error))
 
     async def _clean_up(self) -> None:
         """Leave nothing of the run on any scheduler, and nothing running here."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for region in self._submissions:
             self._cancel(region)
         self._relay.close()
+        for end in self._listening:
+            end()
+        self.links.forget(self.name)
 
     def _tell(self, what: str, **facts: Any) -> None:
         progress = Progress(run=self.name, what=what, facts=facts)

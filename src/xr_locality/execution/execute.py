@@ -15,12 +15,14 @@ from xr_locality.errors import LocalityError
 from xr_locality.execution.audit import Audit
 from xr_locality.execution.engine import Kept, Run
 from xr_locality.execution.preflight import Preflight
+from xr_locality.execution.presence import open_again
 from xr_locality.execution.progress import Callback
 from xr_locality.execution.report import Report
 from xr_locality.execution.staging import Staging
 from xr_locality.execution.transfer import Links
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
+from xr_locality.regions.model import Region
 
 __all__ = ["execute_plan"]
 
@@ -59,6 +61,13 @@ async def execute_plan(
         {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
     )
     asked: list[Connection] = []
+
+    async def reopen(region: Region, lost: Connection) -> Connection:
+        opened = await open_again(pool, region, lost)
+        await opened.ensure_workers(1)
+        asked.append(opened)
+        return opened
+
     try:
         for connection in connections.values():
             await connection.ensure_workers(1)
@@ -77,7 +86,8 @@ async def execute_plan(
         audit.started = True
         run = Run(
             plan=plan,
-            connections=connections,
+            connections=dict(connections),
+            reopen=reopen,
             links=links,
             transfer=settings.transfer,
             staging=staging,

@@ -13,7 +13,7 @@ from xr_locality.execution.submission import Submission
 from xr_locality.plan.model import Partition
 from xr_locality.regions.model import Region
 
-__all__ = ["explain", "unreachable"]
+__all__ = ["cut_off", "explain", "unreachable"]
 
 
 async def explain(
@@ -33,8 +33,8 @@ async def explain(
     Returns
     -------
     BaseException
-        A task's own exception, with a note of where it was raised; a TransferError where a
-        value could not be fetched; an EndpointError where the region lost the task.
+        A task's own exception, with a note of where it was raised; an EndpointError where
+        the region lost the task.
     """
     region = partition.region
     where = submission.connection.endpoint.describe()
@@ -48,25 +48,21 @@ async def explain(
             key=key,
         )
     error: BaseException = await future.exception()
-    fetching = _fetching(future, submission, partition)
-    if getattr(error, "xr_locality_link", False) and fetching:
-        source, missing = fetching
-        moving = TransferError(
-            f"Region {str(region)!r} could not fetch {missing!r} from region {str(source)!r}: "
-            f"{error}. Its workers must reach the other gateway's proxy; transfer='relay' "
-            "goes by way of this machine instead.",
-            source=str(source),
-            target=str(region),
-            key=missing,
-            met=not isinstance(error, ConnectionRefusedError),
-        )
-        moving.__cause__ = error
-        return moving
     if getattr(error, "xr_locality_staging", False):
+        # Of a value that another region sends, or that this one does.
+        source = next(
+            (
+                boundary.source
+                for boundary in partition.fetches
+                if (fetch := submission.fetches.get(boundary.key)) is not None
+                and fetch.status == "error"
+            ),
+            region,
+        )
         moving = TransferError(
             f"Region {str(region)!r} could not stage {key!r}: {error}. See whether the store has "
             "room, answers, and lets its workers in; see locality.staging.",
-            source=str(fetching[0] if fetching else region),
+            source=str(source),
             target=str(region),
             key=key,
             met=True,
@@ -76,6 +72,20 @@ async def explain(
     error = error.with_traceback(await future.traceback())
     error.add_note(f"Raised for {key!r} in region {str(region)!r}, on {where}.")
     return error
+
+
+def cut_off(source: Connection, target: Region, key: Key, why: str) -> TransferError:
+    """Say that a region's workers could not fetch a value from another."""
+    region, where = source.region, source.endpoint.describe()
+    return TransferError(
+        f"Region {str(target)!r} could not fetch {key!r} from region {str(region)!r}, {where}: "
+        f"{why}. Its workers must reach the other gateway's proxy; transfer='relay' "
+        "goes by way of this machine instead.",
+        source=str(region),
+        target=str(target),
+        key=key,
+        endpoint=where,
+    )
 
 
 def unreachable(connection: Connection, client: Region, error: Exception) -> TransferError:
@@ -88,14 +98,3 @@ def unreachable(connection: Connection, client: Region, error: Exception) -> Tra
         target=str(client),
         met=True,
     )
-
-
-def _fetching(
-    future: Future[Any], submission: Submission, partition: Partition
-) -> tuple[Region, Key] | None:
-    """Find the fetch that a failed Future failed by: itself, or one it waited for."""
-    for boundary in partition.fetches:
-        failed = submission.fetches.get(boundary.key)
-        if failed is not None and (failed.key == future.key or failed.status == "error"):
-            return boundary.source, boundary.key
-    return None

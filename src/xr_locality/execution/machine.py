@@ -160,15 +160,7 @@ class Failed:
 
 
 Event: TypeAlias = (
-    Submitted
-    | Computed
-    | Fetched
-    | Vanished
-    | Unreached
-    | Gathered
-    | Lost
-    | Reopened
-    | Failed
+    Submitted | Computed | Fetched | Vanished | Unreached | Gathered | Lost | Reopened | Failed
 )
 
 
@@ -341,6 +333,8 @@ class RunMachine:
         if self.ended:
             return []
         part = self._parts[event.region]
+        if isinstance(event, Submitted | Computed | Fetched | Vanished):
+            return self._proceed(part, event)
         match event:
             case Failed(error=error):
                 return self._end(error)
@@ -365,6 +359,11 @@ class RunMachine:
                     return []
                 part.owed.difference_update(keys)
                 return self._settle() if self._owes() else self._end(None)
+
+    def _proceed(
+        self, part: _Part, event: Submitted | Computed | Fetched | Vanished
+    ) -> list[Instruction]:
+        """Take in what a region has done in its present attempt."""
         if part.state is not _State.RUNNING or event.attempt != part.attempt:
             return []
         match event:
@@ -427,9 +426,7 @@ class RunMachine:
                         return self._end(part.error)
                     else:
                         part.state = _State.REOPENING
-                        told[region] = Reopen(
-                            region=region, anew=part.reopened < self.reopenings
-                        )
+                        told[region] = Reopen(region=region, anew=part.reopened < self.reopenings)
                     changed = True
                 elif part.state is _State.RUNNING and not wanted <= part.makes:
                     told[region] = self._submit(region, wanted)

@@ -65,7 +65,7 @@ class Relay:
 
     _mailers: dict[int, _Mailer] = field(default_factory=dict)
     #: What keeps the values on the clusters that fetch them.
-    _mailed: list[Future[Any]] = field(default_factory=list)
+    _mailed: dict[tuple[int, Key], Future[Any]] = field(default_factory=dict)
 
     async def carry(
         self, inbox: remote.Inbox, wanted: Key, *, name: Key, targets: Iterable[Connection]
@@ -101,18 +101,27 @@ class Relay:
             for target in targets:
                 mailer = self._mailers.setdefault(id(target), _Mailer(target))
                 try:
-                    self._mailed.append(await mailer.send(name, received.value))
+                    held = await mailer.send(name, received.value)
+                    self._mailed[id(target), name] = held
                 except (OSError, TimeoutError) as error:
                     raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
         finally:
             inbox.release(received.nbytes)
         return received.nbytes, remote.is_receipt(received.value)
 
+    def find_lost(self, target: Connection) -> set[Key]:
+        """List what was put on a cluster and was lost with the worker that held it."""
+        return {
+            name
+            for (identity, name), future in self._mailed.items()
+            if identity == id(target) and future.status != "finished"
+        }
+
     def close(self) -> None:
         """Let the clusters forget what they were sent; may be called twice."""
         for mailer in self._mailers.values():
             if mailer.sending is not None:
                 mailer.sending.cancel()
-        for future in self._mailed:
+        for future in self._mailed.values():
             future.release()
         self._mailed.clear()

@@ -25,7 +25,24 @@ from xr_locality.graph.collections import Bundle, Part
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.regions.model import Region
 
-__all__ = ["Submission", "submit_partition", "submit_whole"]
+__all__ = ["Rest", "Submission", "submit_partition", "submit_whole"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What is left of a partition that was sent before.
+
+    Attributes
+    ----------
+    attempt : int
+        How often it is sent again; makes keys unlike those sent before.
+    outputs, sends : frozenset of key
+        What it still owes.
+    """
+
+    attempt: int
+    outputs: frozenset[Key]
+    sends: frozenset[Key]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +57,8 @@ class Submission:
         The span that its tasks are counted under.
     outputs, sends, fetches : dict of key to Future
         What is held there, by the plan's keys.
+    arrived : set of key
+        Fetches that have been there; cleared of those that were lost.
     """
 
     connection: Connection
@@ -47,6 +66,7 @@ class Submission:
     outputs: dict[Key, Future[Any]] = field(default_factory=dict)
     sends: dict[Key, Future[Any]] = field(default_factory=dict)
     fetches: dict[Key, Future[Any]] = field(default_factory=dict)
+    arrived: set[Key] = field(default_factory=set)
 
     def key_of(self, future: Future[Any]) -> Key:
         """Get the key that a plan knows a Future by."""
@@ -62,7 +82,12 @@ class Submission:
 
 
 async def submit_whole(
-    bundle: Bundle, connection: Connection, *, run: str, annotations: Mapping[str, Any]
+    bundle: Bundle,
+    connection: Connection,
+    *,
+    run: str,
+    annotations: Mapping[str, Any],
+    rest: Rest | None = None,
 ) -> Submission:
     """Send everything to one region, as ``client.compute`` would, but not finalised.
 
@@ -79,6 +104,8 @@ async def submit_whole(
         Names the run's span.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
+    rest : Rest, optional
+        What is left of it, when it is sent again; by default all.
     """
     with annotate(**annotations), span("xr-locality", run) as span_id:
         expressions, wanted = zip(*_expressions(bundle), strict=True)
@@ -86,7 +113,12 @@ async def submit_whole(
         together = _ExprSequence(*expressions) if len(expressions) > 1 else expressions[0]
         names = list(flatten(together.__dask_keys__()))
         futures = await _send(connection, together, names)
-    outputs = {key: futures[name] for key, name in zip(chain(*wanted), names, strict=True)}
+    outputs = {
+        key: futures[name]
+        for key, name in zip(chain(*wanted), names, strict=True)
+        # What nobody holds is not computed.
+        if rest is None or key in rest.outputs
+    }
     return Submission(connection=connection, span_id=span_id, outputs=outputs)
 
 
@@ -120,10 +152,10 @@ async def submit_partition(
     run: str,
     links: Mapping[Region, Opened],
     annotations: Mapping[str, Any],
-    retries: int,
     fall_back: bool = False,
     stores: Stores | None = None,
     n_workers: int = 1,
+    rest: Rest | None = None,
 ) -> Submission:
     """Send a region its part of a split graph, with fetches for what it lacks.
 
@@ -139,8 +171,6 @@ async def submit_partition(
         How its workers reach the regions that it fetches from.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
-    retries : int
-        How often a fetch tries again.
     fall_back : bool, optional
         Whether a fetch that cannot reach the other region asks for what the client
         relays.
@@ -148,14 +178,17 @@ async def submit_partition(
         Where values are staged. By default none is.
     n_workers : int, optional
         How many workers will share the work.
+    rest : Rest, optional
+        What is left of it, when it is sent again; by default all.
     """
     layers: dict[str, Layer] = dict(partition.graph.layers)
     dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
+    own = run if rest is None else f"{run}-{rest.attempt}"
     for name, tasks in _fetch_tasks(
         partition,
         run,
-        links,
-        retries=retries,
+        own=own,
+        links=links,
         fall_back=fall_back,
         store=stores.own if stores else None,
     ).items():
@@ -164,23 +197,33 @@ async def submit_partition(
         for layer, needs in partition.needs.items():
             if name in needs:
                 dependencies[layer].add(name)
-    sends = {key: send_key(key) for key in partition.sends}
+    outputs = [key for key in partition.outputs if rest is None or key in rest.outputs]
+    sends = {key: send_key(key) for key in partition.sends if rest is None or key in rest.sends}
     if sends:
         layers[_SEND] = MaterializedLayer(
-            _send_tasks(partition, sends) if stores is None else _stage_tasks(sends, stores)
+            _send_tasks(sends) if stores is None else _stage_tasks(sends, stores)
         )
         # No others: dask fuses no layer with what another layer depends on.
         dependencies[_SEND] = set(partition.send_layers)
     fetched = [boundary.key for boundary in partition.fetches]
-    owed = [*partition.outputs, *sends.values(), *fetched]
+    graph = HighLevelGraph(layers, dependencies)
+    if rest is not None:
+        # Only to see what is taken: the optimiser misses layers in what was culled.
+        left = await asyncio.to_thread(graph.cull, {*outputs, *sends.values()})
+        fetched = [
+            boundary.key
+            for boundary in partition.fetches
+            if boundary.key in left.layers.get(boundary.layer, ())
+        ]
+    owed = [*outputs, *sends.values(), *fetched]
     expression = HLGExpr(
-        dsk=HighLevelGraph(layers, dependencies),
+        dsk=graph,
         low_level_optimizer=Shipped(
             remote.PartitionOptimizer(
-                run,
+                own,
                 partition.fixed,
                 fetches=tuple(fetched),
-                sends=frozenset(partition.sends),
+                sends=frozenset(sends),
                 nbytes=partition.layer_nbytes,
                 window=_AHEAD_NBYTES * n_workers,
             )
@@ -188,7 +231,7 @@ async def submit_partition(
         output_keys=owed,
     )
     names = {
-        key: key if key in partition.fixed else remote.rename(key, run)
+        key: key if key in partition.fixed else remote.rename(key, own)
         for key in dict.fromkeys(owed)
     }
     with annotate(**annotations), span("xr-locality", run) as span_id:
@@ -196,7 +239,7 @@ async def submit_partition(
     return Submission(
         connection=connection,
         span_id=span_id,
-        outputs={key: futures[names[key]] for key in partition.outputs},
+        outputs={key: futures[names[key]] for key in outputs},
         sends={key: futures[names[name]] for key, name in sends.items()},
         fetches={key: futures[names[key]] for key in fetched},
     )
@@ -230,10 +273,10 @@ async def _send(
     return dict(zip(names, futures, strict=True))
 
 
-def _send_tasks(partition: Partition, sends: Mapping[Key, Key]) -> dict[Key, Task]:
+def _send_tasks(sends: Mapping[Key, Key]) -> dict[Key, Task]:
     """Make the tasks that make boundary values ready to be moved."""
     packing = Shipped(remote.pack)
-    return {sends[key]: Task(sends[key], packing, TaskRef(key)) for key in partition.sends}
+    return {name: Task(name, packing, TaskRef(key)) for key, name in sends.items()}
 
 
 def _stage_tasks(sends: Mapping[Key, Key], stores: Stores) -> dict[Key, Task]:
@@ -248,9 +291,9 @@ def _stage_tasks(sends: Mapping[Key, Key], stores: Stores) -> dict[Key, Task]:
 def _fetch_tasks(
     partition: Partition,
     run: str,
-    links: Mapping[Region, Opened],
     *,
-    retries: int,
+    own: str,
+    links: Mapping[Region, Opened],
     fall_back: bool,
     store: OpenStore | None,
 ) -> dict[str, dict[Key, Task]]:
@@ -272,9 +315,8 @@ def _fetch_tasks(
             link.share,
             wanted_key(boundary, run, relayed=link.relayed),
             mail_key(boundary.key, run) if fall_back else None,
-            remote.rename(boundary.key, run),
+            remote.rename(boundary.key, own),
             facts,
-            retries,
             store,
         )
     return tasks

@@ -122,7 +122,7 @@ def _submit(plan: Plan, partition: Partition) -> _Recorder:
             for boundary in partition.fetches
         }
         submission = submit_partition(
-            partition, connection, run=_run(partition), links=links, retries=0, annotations={}
+            partition, connection, run=_run(partition), links=links, annotations={}
         )
     outputs = asyncio.run(submission).outputs
     client.names = {key: future.key for key, future in outputs.items()}

@@ -29,6 +29,9 @@ _POLL_SECONDS = 10.0
 #: Seconds between two looks at whether what is waited for is still wanted.
 _STILL_WANTED_SECONDS = 1.0
 
+#: Seconds between two looks at whether the scheduler answers at all.
+_LOOK_SECONDS = 5.0
+
 #: Values of more bytes are deserialised in a thread.
 _OFFLOAD_NBYTES = 32 * 2**20
 
@@ -218,11 +221,26 @@ class Inbox:
 
     async def _sweep(self) -> None:
         """Forget what nobody wants: a worker cannot interrupt a task that waits."""
+        looked = time.monotonic()
         while self._wishes:
             await asyncio.sleep(_STILL_WANTED_SECONDS)
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                await self._look()
+                looked = time.monotonic()
             for key, wish in list(self._wishes.items()):
                 if not wish.is_wanted():
                     self._forget(key)
+
+    async def _look(self) -> None:
+        """See that the scheduler answers: a value that is on its way may never arrive."""
+        try:
+            await self.dialer.call(WANT, patient=False, reader=self.name)
+        except ConnectionError:
+            # What they wait for is lost; the next wish starts others.
+            for name, task in self._tasks.items():
+                if name.startswith("take"):
+                    task.cancel()
+            raise
 
     def _forget(self, key: Key) -> None:
         wish = self._wishes.pop(key, None)

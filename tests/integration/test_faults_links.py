@@ -1,0 +1,210 @@
+"""Links that break: to a region, and between its workers and those of another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import xarray as xr
+from cut_link import CutLink
+
+import xr_locality as xl
+from xr_locality import errors
+from xr_locality.execution import presence, transfer
+from xr_locality.testing import Testbed
+
+IOWA = xl.Region.parse("gcp:us-central1")
+
+
+@pytest.fixture
+def slow(a: xr.Dataset, b: xr.Dataset) -> xr.DataArray:
+    """A difference whose second part takes a second."""
+
+    def slowly(values: Any) -> Any:
+        import time
+
+        time.sleep(0.15)
+        return values
+
+    delayed = xr.apply_ufunc(slowly, b.t, dask="parallelized", output_dtypes=[b.t.dtype])
+    difference: xr.DataArray = a.t.mean("time") - delayed.mean("time")
+    return difference
+
+
+@pytest.fixture(scope="module")
+def link(testbed: Testbed) -> Iterator[CutLink]:
+    """The only way to Iowa's schedulers."""
+    proxy = urlsplit(testbed[IOWA].gateway.proxy_address)
+    assert proxy.hostname is not None
+    assert proxy.port is not None
+    with CutLink(proxy.hostname, proxy.port) as cut:
+        yield cut
+
+
+@pytest.fixture(scope="module")
+def open_session(testbed: Testbed, link: CutLink) -> Iterator[xl.Session]:
+    """A session that reaches Iowa by that way."""
+    endpoints: dict[xl.Region, Any] = dict(testbed.endpoints(minimum=1, maximum=1))
+    iowa = testbed[IOWA].gateway
+    endpoints[IOWA] = xl.GatewayEndpoint(
+        iowa.address,
+        proxy_address=f"127.0.0.1:{link.port}",
+        auth=iowa.auth,
+        minimum=1,
+        maximum=1,
+    )
+    session = xl.Session(endpoints, retries=1, transfer="direct")
+    try:
+        yield session
+    finally:
+        link.mend()
+        session.close()
+    assert [each.gateway.list_clusters() for each in testbed.regions] == [(), ()]
+
+
+@pytest.fixture
+def session(
+    open_session: xl.Session, link: CutLink, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[xl.Session]:
+    """That session, whole, as the current one."""
+    link.mend()
+    with monkeypatch.context() as patch:
+        patch.setattr(open_session, "close", lambda: None)
+        with open_session:
+            yield open_session
+    link.mend()
+
+
+class When:
+    """Does something to a link once Iowa has been sent its part."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._threads: list[threading.Thread] = []
+        self.lost = 0
+
+    def __call__(self, event: Any) -> None:
+        """Hear what happens in the run."""
+        self.lost += event.what == "lost"
+        if event.what == "submitted" and event.facts["region"] == IOWA and not self._threads:
+            thread = threading.Thread(target=self._act)
+            self._threads.append(thread)
+            thread.start()
+
+    def join(self) -> None:
+        """Wait until it is done."""
+        for thread in self._threads:
+            thread.join()
+
+
+def cut_for(link: CutLink, seconds: float) -> None:
+    """Cut a link, and mend it again."""
+    link.cut()
+    threading.Event().wait(seconds)
+    link.mend()
+
+
+def name_of_cluster(session: xl.Session) -> str | None:
+    """Say which of the gateway's clusters Iowa's is."""
+    assert session._pool is not None
+    return session._pool.connections[IOWA].cluster_name
+
+
+def test_region_out_of_sight_for_a_while_is_found_again(
+    session: xl.Session, link: CutLink, slow: xr.DataArray
+) -> None:
+    """Cut off for 5 s, the same cluster is sent again what is unfinished."""
+    slow.locality.compute()
+    before = name_of_cluster(session)
+    when = When(lambda: cut_for(link, 5.0))
+    result = slow.locality.compute(callbacks=[when])
+    when.join()
+    xr.testing.assert_identical(result, slow.compute(scheduler="sync"))
+    assert when.lost == 1
+    assert name_of_cluster(session) == before
+
+
+@pytest.fixture
+def between(
+    session: xl.Session, testbed: Testbed, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CutLink]:
+    """The way of the workers alone to Iowa's scheduler."""
+    proxy = urlsplit(testbed[IOWA].gateway.proxy_address)
+    assert proxy.hostname is not None
+    assert proxy.port is not None
+    with CutLink(proxy.hostname, proxy.port) as cut:
+
+        def way_to(source: Any) -> tuple[str, Any]:
+            name = source.scheduler_address.rpartition("/")[2]
+            return f"gateway://127.0.0.1:{cut.port}/{name}", source.security
+
+        monkeypatch.setattr(transfer, "way_to", way_to)
+        assert session._links is not None
+        # So that this test's way is opened.
+        session._links._ways.clear()
+        yield cut
+        session._links._ways.clear()
+
+
+def test_link_between_workers_cut_for_a_while_costs_time(
+    session: xl.Session, between: CutLink, slow: xr.DataArray
+) -> None:
+    """A link that is cut for 5 s is tried again, and nothing is lost."""
+    slow.locality.compute()
+    when = When(lambda: cut_for(between, 5.0))
+    result = slow.locality.compute(callbacks=[when])
+    when.join()
+    xr.testing.assert_identical(result, slow.compute(scheduler="sync"))
+    assert when.lost == 0
+
+
+@pytest.mark.parametrize("how", ["cut", "stall"])
+def test_link_between_workers_cut_for_good_is_one_error(
+    session: xl.Session,
+    between: CutLink,
+    slow: xr.DataArray,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    """A link that stays away ends the run in time, with an error that says which it was."""
+    assert session._links is not None
+    monkeypatch.setattr(session._links, "patience_seconds", 3.0)
+    slow.locality.compute()
+    when = When(getattr(between, how))
+    started = time.monotonic()
+    with pytest.raises(errors.TransferError, match="gcp:us-central1") as caught:
+        slow.locality.compute(callbacks=[when])
+    # A look every 5 s, and twice the patience: at first, and for the one retry.
+    assert time.monotonic() - started < 25
+    assert caught.value.source == str(IOWA)
+    assert caught.value.target == "aws:us-west-2"
+    assert "gateway" in caught.value.endpoint
+    assert repr(caught.value.key) in str(caught.value)
+    when.join()
+    assert when.lost == 0
+
+
+def test_region_out_of_sight_for_good_is_one_error(
+    session: xl.Session,
+    testbed: Testbed,
+    link: CutLink,
+    slow: xr.DataArray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A region that stays away ends the run in time; its cluster is ended."""
+    monkeypatch.setattr(presence, "RETURN_SECONDS", 4.0)
+    monkeypatch.setattr(presence, "REOPEN_SECONDS", 4.0)
+    slow.locality.compute()
+    when = When(link.cut)
+    started = time.monotonic()
+    with pytest.raises(errors.EndpointError, match="gcp:us-central1") as caught:
+        slow.locality.compute(callbacks=[when])
+    assert time.monotonic() - started < 60
+    assert "opened again" in " ".join(caught.value.__notes__)
+    when.join()
+    link.mend()
+    xr.testing.assert_identical(slow.locality.compute(), slow.compute(scheduler="sync"))

@@ -1,0 +1,204 @@
+"""Many computes with faults among them: no wrong result, and nothing that grows."""
+
+from __future__ import annotations
+
+import gc
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import intake
+import numpy as np
+import psutil
+import pytest
+import xarray as xr
+
+import xr_locality as xl
+from xr_locality.execution import presence
+from xr_locality.testing import REGION_VARIABLE, Testbed
+from xr_locality.testing.watchdog import marked_processes
+
+#: Computes, and those that are not measured at first: they fill caches.
+N_COMPUTES, N_WARM = 220, 60
+
+#: Every so many computes something breaks.
+FAULT_EVERY = 11
+
+#: Seconds after which no more computes are begun: fewer than 200 fail the test.
+BUDGET_SECONDS = 150.0
+
+SEED = 20261124
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What this process and its clusters hold."""
+
+    nbytes: int
+    n_threads: int
+    n_files: int
+    n_processes: int
+    n_clusters: int
+    n_tasks: int
+
+
+def processes_of(testbed: Testbed, region: xl.Region, kind: str) -> list[psutil.Process]:
+    """Find the schedulers or workers of an emulated region's clusters."""
+    found = []
+    for process in marked_processes(testbed.marker):
+        try:
+            if process.environ().get(REGION_VARIABLE) == str(region) and kind in process.cmdline():
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def measure(testbed: Testbed, session: xl.Session) -> Footprint:
+    """Measure, once what has ended is gone."""
+    gc.collect()
+    process = psutil.Process()
+    deadline = time.monotonic() + 15
+    while (n_tasks := count_tasks(session)) and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+    return Footprint(
+        nbytes=process.memory_info().rss,
+        n_threads=process.num_threads(),
+        n_files=process.num_fds(),
+        n_processes=len(list(marked_processes(testbed.marker))),
+        n_clusters=sum(len(each.gateway.list_clusters()) for each in testbed.regions),
+        n_tasks=n_tasks,
+    )
+
+
+def count_tasks(session: xl.Session) -> int:
+    """Count what the schedulers hold."""
+
+    def count(dask_scheduler: Any = None) -> int:
+        return len(dask_scheduler.tasks)
+
+    async def ask() -> int:
+        assert session._pool is not None
+        open_ones = session._pool.connections.values()
+        return sum([await each.client.run_on_scheduler(count) for each in open_ones])
+
+    assert session._loop is not None
+    total: int = session._loop.run(ask())
+    return total
+
+
+def failing_of(values: xr.DataArray) -> xr.DataArray:
+    """Make an array whose tasks fail."""
+
+    # By value: clusters cannot import tests.
+    def fail(block: Any) -> Any:
+        raise ZeroDivisionError("the user's own")
+
+    made: xr.DataArray = xr.apply_ufunc(
+        fail, values, dask="parallelized", output_dtypes=[values.dtype]
+    )
+    return made
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_many_computes_with_faults(  # noqa: PLR0915 - one story
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers, schedulers and tasks fail at random: each result is right, and nothing leaks."""
+    monkeypatch.setattr(presence, "RETURN_SECONDS", 2.0)
+    chance = random.Random(SEED)
+    rng = np.random.default_rng(SEED)
+    told: Counter[str] = Counter()
+    with Testbed() as testbed:
+        urls = {}
+        for name, region in zip("ab", testbed.regions, strict=True):
+            values = rng.random((8, 6, 8), dtype="float32")
+            dataset = xr.Dataset({"t": (("time", "y", "x"), values)})
+            urls[name] = testbed.write(dataset.chunk(time=2), region.region, "t.zarr")
+        catalog: Any = intake.open_catalog(str(testbed.catalog(tmp_path / "catalog.yaml", urls)))
+        a, b = catalog.a.to_dask().t, catalog.b.to_dask().t
+        failing = failing_of(b)
+        works = [
+            a.mean("time") - b.mean("time"),
+            (a.isel(time=0) * b.isel(time=1)).sum(),
+            a.max("time"),
+            (a - b).std("time"),
+        ]
+        expected = [work.compute(scheduler="sync") for work in works]
+
+        def kill(kind: str) -> Callable[[], None]:
+            def act() -> None:
+                region = chance.choice(testbed.regions).region
+                for process in processes_of(testbed, region, kind):
+                    process.kill()
+
+            return act
+
+        faults = {"worker": kill("worker"), "scheduler": kill("scheduler")}
+        # Two schedulers, as a new cluster takes its time; otherwise workers and tasks.
+        kinds = {FAULT_EVERY * 8: "scheduler", FAULT_EVERY * 15: "scheduler"}
+        started = time.monotonic()
+        with xl.Session(testbed.endpoints(minimum=1, maximum=1), objective="bytes") as session:
+            warm: Footprint | None = None
+            for number in range(N_COMPUTES):
+                if time.monotonic() - started > BUDGET_SECONDS:
+                    break
+                if number == N_WARM:
+                    warm = measure(testbed, session)
+                which = chance.randrange(len(works))
+                fault = kinds.get(number, chance.choice(["worker", "task", "task"]))
+                if number == 0 or number % FAULT_EVERY:
+                    fault = "none"
+                told[fault] += 1
+                if fault == "task":
+                    with pytest.raises(ZeroDivisionError, match="the user's own"):
+                        (a.mean("time") - failing.mean("time")).locality.compute()
+                    continue
+                thread = None
+                if fault in faults:
+                    delay = chance.random() * 0.3
+                    thread = threading.Timer(delay, faults[fault])
+                    thread.start()
+                result = works[which].locality.compute()
+                if thread is not None:
+                    thread.join()
+                xr.testing.assert_identical(result, expected[which])
+            seconds = time.monotonic() - started
+            n_done = sum(told.values())
+            end = measure(testbed, session)
+        assert [each.gateway.list_clusters() for each in testbed.regions] == [(), ()]
+        left = [
+            each
+            for region in testbed.regions
+            for kind in ("scheduler", "worker")
+            for each in gone_soon(testbed, region.region, kind)
+        ]
+    assert warm is not None, f"only {n_done} computes in {seconds:.0f} s"
+    with capsys.disabled():
+        print(  # noqa: T201 - its figures are what it is for
+            f"\nSoak: {n_done} computes in {seconds:.0f} s, faults {dict(told)}; "
+            f"after {N_WARM} computes {warm}, at the end {end}."
+        )
+    assert n_done >= 200, f"only {n_done} computes in {seconds:.0f} s"
+    assert not left
+    assert end.n_tasks == 0
+    assert end.n_clusters <= 2
+    assert end.n_processes <= warm.n_processes
+    assert end.n_threads <= warm.n_threads + 4
+    assert end.n_files <= warm.n_files + 10
+    assert end.nbytes <= warm.nbytes + 64 * 2**20
+
+
+def gone_soon(testbed: Testbed, region: xl.Region, kind: str) -> list[psutil.Process]:
+    """List what still runs of a region's clusters a while after they were ended."""
+    deadline = time.monotonic() + 15
+    while (left := processes_of(testbed, region, kind)) and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+    return left
