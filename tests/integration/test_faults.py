@@ -19,6 +19,7 @@ import xarray as xr
 import xr_locality as xl
 from xr_locality import errors
 from xr_locality.testing import REGION_VARIABLE, Testbed
+from xr_locality.testing.watchdog import marked_processes
 
 
 def interrupt_when(started: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
@@ -35,14 +36,14 @@ def interrupt_when(started: Callable[[], bool], action: Callable[[], None]) -> t
     return thread
 
 
-def processes_of(region: str, kind: str) -> list[psutil.Process]:
-    """Find the schedulers or workers of an emulated region's clusters."""
+def processes_of(testbed: Testbed, region: str, kind: str) -> list[psutil.Process]:
+    """Find the schedulers or workers of an emulated region's clusters: not another test's."""
     found = []
-    for process in psutil.process_iter():
+    for process in marked_processes(testbed.marker):
         try:
             if process.environ().get(REGION_VARIABLE) == region and kind in process.cmdline():
                 found.append(process)
-        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+        except psutil.NoSuchProcess:
             continue
     return found
 
@@ -87,7 +88,7 @@ def test_killed_worker_costs_a_recompute(
     submitted, callback = watched
 
     def kill() -> None:
-        for process in processes_of(region, "worker"):
+        for process in processes_of(testbed, region, "worker"):
             process.kill()
 
     killer = interrupt_when(submitted.is_set, kill)
@@ -98,7 +99,7 @@ def test_killed_worker_costs_a_recompute(
 
 @pytest.mark.parametrize("region", ["aws:us-west-2", "gcp:us-central1"])
 def test_killed_scheduler_is_made_up_for(
-    session: xl.Session, slow: xr.DataArray, watched: Any, region: str
+    testbed: Testbed, session: xl.Session, slow: xr.DataArray, watched: Any, region: str
 ) -> None:
     """A scheduler that dies on either side is replaced, and what is unfinished is run again."""
     expected = slow.compute(scheduler="sync")
@@ -106,7 +107,7 @@ def test_killed_scheduler_is_made_up_for(
     submitted, callback = watched
 
     def kill() -> None:
-        for process in processes_of(region, "scheduler"):
+        for process in processes_of(testbed, region, "scheduler"):
             process.kill()
 
     killer = interrupt_when(submitted.is_set, kill)

@@ -179,7 +179,7 @@ def test_link_between_workers_cut_for_good_is_one_error(
     with pytest.raises(errors.TransferError, match="gcp:us-central1") as caught:
         slow.locality.compute(callbacks=[when])
     # A look every 5 s, and twice the patience: at first, and for the one retry.
-    assert time.monotonic() - started < 25
+    assert time.monotonic() - started < 45
     assert caught.value.source == str(IOWA)
     assert caught.value.target == "aws:us-west-2"
     assert "gateway" in caught.value.endpoint
