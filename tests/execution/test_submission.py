@@ -21,6 +21,7 @@ import xr_locality as xl
 from xr_locality.endpoints.base import Connection
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
+    Rest,
     Submission,
     mail_key,
     send_key,
@@ -203,3 +204,26 @@ def test_names_of_sent_values_cannot_be_taken_for_others(key: Key) -> None:
         wanted_key(boundary, "r2", relayed=True),
     }
     assert len(names) == 5
+
+
+def test_rest_of_a_part_takes_only_what_it_needs() -> None:
+    """Sent again for one of its results, a part fetches what that one needs, under new keys."""
+    plan = split()
+    partition = next(each for each in plan.partitions if each.region == OREGON)
+    links = {
+        each.source: Opened(name="link", share=b"s", relayed=False) for each in partition.fetches
+    }
+    output = partition.outputs[0]
+    client = Client()
+    rest = Rest(attempt=2, outputs=frozenset({output}), sends=frozenset())
+    submission = asyncio.run(
+        submit_partition(
+            partition, connection_of(client), run="r1", links=links, annotations={}, rest=rest
+        )
+    )
+    assert set(submission.outputs) == {output}
+    assert len(submission.fetches) == 1 < len(partition.fetches)
+    tasks = client.asked[0][0].__dask_graph__()
+    (future,) = submission.fetches.values()
+    assert tasks[future.key].args[4] == future.key
+    assert "r1-2" in str(future.key)

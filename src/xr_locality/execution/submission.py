@@ -210,11 +210,10 @@ async def submit_partition(
     if rest is not None:
         # Only to see what is taken: the optimiser misses layers in what was culled.
         left = await asyncio.to_thread(graph.cull, {*outputs, *sends.values()})
-        fetched = [
-            boundary.key
-            for boundary in partition.fetches
-            if boundary.key in left.layers.get(boundary.layer, ())
-        ]
+        # Culled layers have other names.
+        explicit = (each for each in left.layers.values() if isinstance(each, MaterializedLayer))
+        taken = set(chain.from_iterable(explicit))
+        fetched = [key for key in fetched if key in taken]
     owed = [*outputs, *sends.values(), *fetched]
     expression = HLGExpr(
         dsk=graph,
