@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -18,9 +19,11 @@ from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.progress import Callback
 from xr_locality.execution.report import Report
 from xr_locality.execution.staging import Staging
+from xr_locality.execution.starting import open_telling, workers_for
 from xr_locality.execution.transfer import Links
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
+from xr_locality.regions.model import Region
 
 __all__ = ["execute_plan"]
 
@@ -54,15 +57,22 @@ async def execute_plan(
         staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
     before = set(pool.connections.values())
-    connections = await pool.open(plan.regions)
+    connections = await open_telling(pool, plan.regions, callbacks=callbacks)
     audit.opened(
         {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
     )
-    asked: list[Connection] = []
+    useful = {
+        part.region: workers_for(part, threads=connections[part.region].threads_per_worker)
+        for part in plan.partitions
+    }
+    asked: list[tuple[Connection, int]] = []
+
+    async def ask(region: Region, connection: Connection) -> None:
+        await connection.ensure_workers(useful[region])
+        asked.append((connection, useful[region]))
+
     try:
-        for connection in connections.values():
-            await connection.ensure_workers(1)
-            asked.append(connection)
+        await asyncio.gather(*(ask(*each) for each in connections.items()))
         try:
             await preflight.check(
                 plan,
@@ -89,8 +99,7 @@ async def execute_plan(
         )
         return await _execute(run, audit)
     finally:
-        for connection in asked:
-            await connection.restore(1)
+        await asyncio.gather(*(connection.restore(n) for connection, n in asked))
 
 
 async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], Report]:

@@ -26,11 +26,13 @@ class Progress:
     ----------
     run : str
         The run.
-    what : {"submitted", "progress", "moved", "finished", "failed"}
+    what : {"starting", "submitted", "progress", "moved", "finished", "failed"}
         What happened.
     facts : mapping
-        ``region`` and ``tasks`` (and ``done``) for the first two, ``source``,
-        ``target`` and ``nbytes`` for what moved, ``seconds`` or ``error`` at the end.
+        ``region``, ``endpoint``, ``doing``, ``seconds`` and ``deadline_seconds`` while a
+        region is being opened, before the run has a name; ``region`` and ``tasks`` (and
+        ``done``) for the next two, ``source``, ``target`` and ``nbytes`` for what moved,
+        ``seconds`` or ``error`` at the end.
     """
 
     run: str

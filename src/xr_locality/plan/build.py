@@ -103,6 +103,8 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
     hosts, missing = host_replicas(found, hosts, missing, usable=circumstances.usable)
     problems += missing
     raise_together(problems, message="The graph cannot be placed:")
+    if circumstances.surveyed is not None:
+        circumstances.surveyed(set(hosts.values()))
     decided = decide(bundle, graph, found, hosts, circumstances)
     plan = price(
         bundle,
