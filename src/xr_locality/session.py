@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.endpoints.base import EndpointFacts
-    from xr_locality.execution.audit import Audit
     from xr_locality.endpoints.clusters import ClusterFacts
+    from xr_locality.execution.audit import Audit
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.preflight import Preflight
@@ -88,8 +88,8 @@ class Session:
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
-        ``lease``, ``state_directory``, ``probe``, ``probe_timeout``, ``cache_directory``, ``allowed_regions``,
-        ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
+        ``lease``, ``state_directory``, ``probe``, ``probe_timeout``, ``cache_directory``,
+        ``allowed_regions``, ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
 
     Raises
     ------
