@@ -80,7 +80,9 @@ def workers_for(partition: Partition, *, threads: int) -> int:
 def _width(layer: Layer) -> int | None:
     """Count a layer's tasks, where that makes none of them."""
     if isinstance(layer, Blockwise):
-        return None if layer.output_blocks is None else len(layer.output_blocks)
+        if layer.output_blocks is not None:
+            return len(layer.output_blocks)
+        return math.prod(layer.dims[index] for index in layer.output_indices)
     return len(layer.mapping) if isinstance(layer, MaterializedLayer) else None
 
 
