@@ -82,7 +82,7 @@ def _width(layer: Layer) -> int | None:
     if isinstance(layer, Blockwise):
         if layer.output_blocks is not None:
             return len(layer.output_blocks)
-        return math.prod(layer.dims[index] for index in layer.output_indices)
+        return math.prod(int(layer.dims[index]) for index in layer.output_indices)
     return len(layer.mapping) if isinstance(layer, MaterializedLayer) else None
 
 
