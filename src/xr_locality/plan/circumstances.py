@@ -33,6 +33,8 @@ class Circumstances:
     solver : callable, optional
         What places tasks that lie in several regions. Another than the best there is
         serves to compare with.
+    results_stay : bool
+        Whether results stay where they are made, as with ``persist``.
     """
 
     settings: Settings
@@ -41,6 +43,7 @@ class Circumstances:
     costs: CostModel
     find_cluster: Callable[[str], Region | None]
     solver: Solver = solve
+    results_stay: bool = False
 
     @property
     def client(self) -> Region:
