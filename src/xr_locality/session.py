@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -36,6 +37,7 @@ from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.portable import open_files_again
+from xr_locality.plan.residency import Residency
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
 
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from xr_locality.endpoints.base import EndpointFacts
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
-    from xr_locality.execution.progress import Callback
+    from xr_locality.execution.progress import Callback, Watchers
     from xr_locality.execution.report import Report
     from xr_locality.execution.transfer import Links
 
@@ -161,8 +163,8 @@ class Session:
         ----------
         *collections : Any
             As ``dask.compute`` takes them.
-        callbacks : sequence of callable
-            Told of what happens, see :class:`xr_locality.execution.progress.Progress`.
+        callbacks : sequence of Callback
+            Told of what happens, see :class:`~xr_locality.execution.progress.Callback`.
         **policy : Any
             Settings for this run alone.
 
@@ -197,8 +199,19 @@ class Session:
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
-    def persist(self, *collections: Any, **policy: Any) -> tuple[Any, ...]:
+    def persist(
+        self, *collections: Any, callbacks: Sequence[Callback] = (), **policy: Any
+    ) -> tuple[Any, ...]:
         """Compute collections and leave their chunks in the regions where they are made.
+
+        Parameters
+        ----------
+        *collections : Any
+            As ``dask.persist`` takes them.
+        callbacks : sequence of Callback
+            Told of what happens.
+        **policy : Any
+            Settings for this run alone.
 
         Returns
         -------
@@ -208,15 +221,18 @@ class Session:
         bundle = unpack(*collections)
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, **policy)
+        plan = self._plan(bundle, results_stay=True, **policy)
         kept: dict[Key, Kept] = {}
-        self._run(plan, (), self.settings(**policy), keep=kept)
+        self._run(plan, callbacks, self.settings(**policy), keep=kept)
+        residency = Residency.of(plan.sources, plan.bundle.graph())
         values = {
             key: HeldValue(
                 region=each.region,
                 future=each.future,
                 pull=partial(self._pull, each.connection, each.future),
                 nbytes=each.nbytes,
+                kept=residency.of_key(key) if residency.kept else {},
+                here=plan.client,
             )
             for key, each in kept.items()
         }
@@ -331,8 +347,9 @@ class Session:
             find_cluster=self.find,
         )
 
-    def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
-        return build_plan(bundle, self.circumstances(**policy), session=self)
+    def _plan(self, bundle: Bundle, *, results_stay: bool = False, **policy: Any) -> Plan:
+        circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
+        return build_plan(bundle, circumstances, session=self)
 
     def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in policy.items() if value is not None}
@@ -348,8 +365,9 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
+        from xr_locality.execution.bars import watch
         from xr_locality.execution.execute import execute_plan
-        from xr_locality.execution.progress import watch
+        from xr_locality.execution.progress import Watchers
 
         if settings.transfer == "stage":
             raise ConfigurationError(
@@ -365,17 +383,18 @@ class Session:
         assert links is not None
         annotations = dict(get_annotations())
         with ExitStack() as stack:
-            bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
+            bars = watch(settings.progress, plan=plan)
             watching = list(callbacks)
             if bars is not None:
                 watching.append(stack.enter_context(bars))
+            watchers = Watchers(tuple(watching))
             executing = execute_plan(
                 plan,
                 pool=pool,
                 links=links,
                 settings=settings,
                 annotations=annotations,
-                callbacks=tuple(watching),
+                watchers=watchers,
                 keep=keep,
             )
             try:
@@ -391,6 +410,7 @@ class Session:
                 LocalityWarning,
                 stacklevel=_frames_of_ours(),
             )
+        _complain(watchers)
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
 
@@ -459,6 +479,12 @@ def _frames_of_ours() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("xr_locality"):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _complain(watchers: Watchers) -> None:
+    """Warn of callbacks that failed, where the user is."""
+    for complaint in watchers.complaints():
+        warnings.warn(complaint, LocalityWarning, stacklevel=_frames_of_ours())
 
 
 def _to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:

@@ -14,7 +14,8 @@ from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError, TransferError
 from xr_locality.execution.engine import Kept, Run
-from xr_locality.execution.progress import Callback
+from xr_locality.execution.opening import open_regions
+from xr_locality.execution.progress import Watchers
 from xr_locality.execution.report import Report
 from xr_locality.execution.transfer import Links
 from xr_locality.placement.costs import CostModel
@@ -35,7 +36,7 @@ async def execute_plan(
     links: Links,
     settings: Settings,
     annotations: Mapping[str, Any],
-    callbacks: tuple[Callback, ...],
+    watchers: Watchers,
     keep: dict[Key, Kept] | None,
 ) -> tuple[dict[Any, Any], Report]:
     """Open what a plan needs, run it, and give back the workers asked for."""
@@ -45,7 +46,7 @@ async def execute_plan(
         # Those found dead were dropped, and are opened anew below.
         logger.warning("%s", error)
     await pool.preflight(plan.regions)
-    connections = await pool.open(plan.regions)
+    connections = await open_regions(pool, plan.regions, watchers=watchers)
     asked: list[Connection] = []
     try:
         for connection in connections.values():
@@ -59,7 +60,7 @@ async def execute_plan(
             costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
-            callbacks=callbacks,
+            watchers=watchers,
             keep=keep,
         )
         auto = settings.transfer == "auto"
@@ -70,6 +71,8 @@ async def execute_plan(
             if not auto or relay or error.met:
                 raise
             links.unreachable = str(error)
+            logger.info("Values go by way of this machine from here on: %s", error)
+            watchers.tell("", "relayed", reason=str(error))
             return await start(relay=True).execute()
     finally:
         for connection in asked:
