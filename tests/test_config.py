@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class TestDefaults:
             client_region="local",
             endpoints={},
             rules={},
+            allowed_regions=None,
             probe="auto",
             probe_timeout=3.0,
             cache_directory=None,
@@ -57,8 +59,13 @@ class TestDefaults:
             retries=3,
             progress=None,
             start_timeout=300.0,
+            version_check="error",
+            source_check="error",
+            audit_log=None,
+            audit_required=False,
             prices={},
             links={},
+            staging={},
         )
         assert settings.budget is None
 
@@ -95,6 +102,8 @@ class TestDefaults:
             ("probe", config.Probing),
             ("remote_read", config.RemoteRead),
             ("transfer", config.Transfer),
+            ("version_check", config.Severity),
+            ("source_check", config.Severity),
         ],
     )
     def test_schema_allows_the_values_that_read_allows(self, name: str, alias: Any) -> None:
@@ -130,6 +139,80 @@ class TestWhereSettingsComeFrom:
         assert settings.budget == Budget(usd=5.0)
         assert settings.progress is False
         assert settings.rules == {"https://data.example.org/": "hpc:here"}
+
+    def test_folders_and_variables_together(self, tmp_path: Path) -> None:
+        """A site's folder, a user's, and variables: each wins over the one before it."""
+        site, user = tmp_path / "etc", tmp_path / "home"
+        site.mkdir()
+        user.mkdir()
+        (site / "site.yaml").write_text(
+            "locality:\n"
+            "  max-egress: 5 USD\n"
+            "  objective: bytes\n"
+            "  endpoints:\n"
+            "    aws:us-west-2: {gateway: default, maximum: 40}\n"
+            "  rules:\n"
+            "    https://data.our-site.example.org/: aws:us-west-2\n"
+        )
+        (user / "mine.yaml").write_text(
+            "locality:\n"
+            "  max_egress: 1 USD\n"
+            "  endpoints:\n"
+            "    gcp:us-central1: tls://10.0.0.7:8786\n"
+            "  rules:\n"
+            "    s3://my-own.bucket/some_path: gcp:us-central1\n"
+        )
+        env = {
+            "DASK_LOCALITY__OBJECTIVE": "seconds",
+            "DASK_LOCALITY__ENDPOINTS": "{'hpc:our-machine': 'tcp://login-1.example.org:8786'}",
+            "DASK_LOCALITY__RULES": "{'https://other.example.org/a-b/': 'hpc:our-machine'}",
+        }
+        with dask.config.set(dask.config.collect(paths=[str(site), str(user)], env=env)):
+            settings = read()
+        assert settings.max_egress == "1 USD"
+        assert settings.objective == "seconds"
+        assert settings.endpoints == {
+            "aws:us-west-2": {"gateway": "default", "maximum": 40},
+            "gcp:us-central1": "tls://10.0.0.7:8786",
+            "hpc:our-machine": "tcp://login-1.example.org:8786",
+        }
+        assert settings.rules == {
+            "https://data.our-site.example.org/": "aws:us-west-2",
+            "s3://my-own.bucket/some_path": "gcp:us-central1",
+            "https://other.example.org/a-b/": "hpc:our-machine",
+        }
+
+    def test_process_with_a_sites_folder(self, tmp_path: Path) -> None:
+        """What a site puts into its folder and into the environment serves as it is."""
+        (tmp_path / "locality.yaml").write_text(
+            "locality:\n"
+            "  allowed-regions: [aws:us-west-2]\n"
+            "  endpoints:\n"
+            "    aws:us-west-2: {gateway: default, maximum: 40, options: {team: $TEAM}}\n"
+        )
+        code = (
+            "import xr_locality; from xr_locality.regions import Region; "
+            "session = xr_locality.Session(); region = session.regions[0]; "
+            "print(region, session.describe(region), session.settings().max_egress, "
+            "dict(session._endpoints[region].options))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={
+                **os.environ,
+                "DASK_CONFIG": str(tmp_path),
+                "DASK_GATEWAY__ADDRESS": "https://hub.example.org/services/dask-gateway",
+                "DASK_LOCALITY__MAX_EGRESS": "5 USD",
+                "TEAM": "ocean",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip() == (
+            "aws:us-west-2 gateway 'https://hub.example.org/services/dask-gateway' 5 USD "
+            "{'team': 'ocean'}"
+        ), done.stderr
 
     def test_keyword_wins(self) -> None:
         """A keyword argument wins over the configuration, even over a wrong value there."""
@@ -408,3 +491,40 @@ class TestLinks:
             read(links={"aws:* -> local": {key: value}})
         message = str(caught.value)
         assert message.startswith(f"links['aws:* -> local'].{key} is {value!r}: it must be")
+
+
+class TestStaging:
+    """Stores that values are staged in."""
+
+    def test_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A URL, or one with options, whose values may name variables; no repr shows them."""
+        monkeypatch.setenv("STORE_TOKEN", "a-secret")
+        settings = read(
+            staging={
+                "aws:us-west-2": "s3://a/b",
+                "local": {"url": "memory://c", "storage_options": {"token": "${STORE_TOKEN}"}},
+            }
+        )
+        assert settings.staging == {
+            "aws:us-west-2": {"url": "s3://a/b", "storage_options": {}},
+            "local": {"url": "memory://c", "storage_options": {"token": "a-secret"}},
+        }
+        assert "a-secret" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param("s3://secret", id="text"),
+            pytest.param({"local": 7}, id="number"),
+            pytest.param({"local": {"storage_options": {"key": "secret"}}}, id="no URL"),
+            pytest.param({"local": {"url": "s3://a", "key": "secret"}}, id="other options"),
+            pytest.param(
+                {"local": {"url": "s3://a", "storage_options": "secret"}}, id="no mapping"
+            ),
+        ],
+    )
+    def test_refused(self, value: object) -> None:
+        """What names no store is refused, and not shown: it may hold a secret."""
+        with pytest.raises(errors.ConfigurationError, match="staging is a .*must map") as caught:
+            read(staging=value)
+        assert "secret" not in str(caught.value)

@@ -294,8 +294,8 @@ def test_wrong_policy_of_a_call_is_refused(difference: xr.DataArray) -> None:
 
 
 def test_staging_is_refused_before_anything_starts(difference: xr.DataArray) -> None:
-    """What this version cannot do is said, not replaced."""
-    with Session(NAMED) as made, pytest.raises(ConfigurationError, match="stage"):
+    """Staging without a store in the region that needs values is said, not replaced."""
+    with Session(NAMED) as made, pytest.raises(ConfigurationError, match=r"locality\.staging"):
         made.compute(difference, transfer="stage")
 
 

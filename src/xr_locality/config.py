@@ -31,10 +31,12 @@ __all__ = [
     "Probing",
     "RemoteRead",
     "Settings",
+    "Severity",
     "Transfer",
     "UnknownRegion",
     "parse_budget",
     "read",
+    "read_gateway",
 ]
 
 Objective: TypeAlias = Literal["usd", "bytes", "seconds"]
@@ -42,6 +44,8 @@ MissingEndpoint: TypeAlias = Literal["error", "nearest", "local"]
 UnknownRegion: TypeAlias = Literal["error", "local"]
 Probing: TypeAlias = Literal["auto", "always", "never"]
 RemoteRead: TypeAlias = Literal["allowed", "never"]
+# Not "off", which YAML takes for false.
+Severity: TypeAlias = Literal["error", "warn", "ignore"]
 Transfer: TypeAlias = Literal["direct", "relay", "stage", "auto"]
 
 _NAMESPACE: Final = "locality"
@@ -110,6 +114,8 @@ class Settings:
     probe_timeout: float
     #: Where to keep what can be found out again; None for the user's directory for caches.
     cache_directory: str | None
+    #: The only regions that tasks may run in; None for all.
+    allowed_regions: tuple[str, ...] | None
     #: What a plan keeps least.
     objective: Objective
     #: The budget as the user wrote it; None for no limit.
@@ -128,10 +134,21 @@ class Settings:
     progress: bool | None
     #: How long a region's cluster may take to start, in seconds.
     start_timeout: float
+    #: What to make of packages on clusters that differ from those here.
+    version_check: Severity
+    #: What to make of sources that the workers beside them cannot read.
+    source_check: Severity
+    #: Where to keep a record of each run: a file, or a URL to put objects under; None for nowhere.
+    audit_log: str | None
+    #: Whether nothing is started where no record can be kept.
+    audit_required: bool
     #: The user's own prices, ``"source -> target"`` to USD per GB.
     prices: Mapping[str, float]
     #: The user's own figures of the network, ``"source -> target"``.
     links: Mapping[str, LinkSetting]
+    #: Region to the object store there that values are staged in: ``url`` and
+    #: ``storage_options``. May hold secrets, so no repr shows it.
+    staging: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
     @property
     def budget(self) -> Budget | None:
@@ -176,6 +193,50 @@ def read(**overrides: Any) -> Settings:
             problems.append(error)
     raise_together(problems, message="The settings of xr-locality cannot be used:")
     return Settings(**values)
+
+
+def read_gateway() -> dict[str, Any]:
+    """Read the section ``gateway`` of dask's configuration: that of a hub's own gateway.
+
+    Returns
+    -------
+    dict of str to object
+        What it says, with underscores in its keys, and with environment variables filled in
+        where it has them in braces, as dask-gateway does.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is malformed, or names a variable that is not set.
+    """
+    section = dask.config.get("gateway", default=None)
+    if section is not None and not isinstance(section, Mapping):
+        raise ConfigurationError(
+            f"'gateway' in dask's configuration must be a mapping, not a {type(section).__name__}.",
+            key="gateway",
+        )
+    filled: dict[str, Any] = _fill(section or {}, where="gateway")
+    return filled
+
+
+def _fill(value: Any, *, where: str) -> Any:
+    if isinstance(value, Mapping):
+        # Of options the names are the server's.
+        keep = where.endswith(".options")
+        return {
+            str(key) if keep else str(key).replace("-", "_"): _fill(item, where=f"{where}.{key}")
+            for key, item in value.items()
+        }
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format(**os.environ)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigurationError(
+            f"{where} in dask's configuration is a template that cannot be filled in "
+            f"({type(error).__name__}: {error}). Set the environment variable that it names.",
+            key=where,
+        ) from None
 
 
 def parse_budget(text: str) -> Budget:
@@ -345,11 +406,36 @@ def _directory(given: _Given) -> str | None:
     raise _refused(given, "it must be a directory's path, or null")
 
 
+def _audit_log(given: _Given) -> str | None:
+    if given.value is None:
+        return None
+    if isinstance(given.value, str | os.PathLike) and os.fspath(given.value):
+        return str(os.fspath(given.value))
+    raise _refused(given, "it must be a file's path, a URL that fsspec can write to, or null")
+
+
+def _yes_or_no(given: _Given) -> bool:
+    if isinstance(given.value, bool):
+        return given.value
+    raise _refused(given, "it must be true or false")
+
+
 def _region(given: _Given) -> str:
     # What is not text should be a Region, which this module may not import.
     if given.value is None or isinstance(given.value, bool | int | float | Mapping | list | tuple):
         raise _refused(given, "it must be a region such as 'aws:us-west-2', or 'local'")
     return str(given.value)
+
+
+def _allowed_regions(given: _Given) -> tuple[str, ...] | None:
+    if given.value is None:
+        return None
+    must = "it must list regions, such as ['aws:us-west-2', 'gcp:*'], or be null"
+    if not isinstance(given.value, list | tuple | set | frozenset):
+        raise _refused(given, must)
+    for name in given.value:
+        _region(_Given(name=given.name, where=given.where, value=name))
+    return tuple(map(str, given.value))
 
 
 def _endpoints(given: _Given) -> dict[str, Any]:
@@ -427,6 +513,27 @@ def _throughput(given: _Given) -> float:
     return float(match["number"]) * scale
 
 
+def _staging(given: _Given) -> dict[str, dict[str, Any]]:
+    must = (
+        "it must map regions to URLs of object stores there, such as "
+        "{'aws:us-west-2': 's3://my-bucket/staging'}, or to mappings with 'url' and "
+        "'storage_options'"
+    )
+    if not isinstance(given.value, Mapping):
+        raise _refused(given, must, show=False)
+    stores: dict[str, dict[str, Any]] = {}
+    # A password need not stand in a file: its value may name a variable.
+    for region, store in dask.config.expand_environment_variables(given.value).items():
+        named = {"url": store} if isinstance(store, str) else store
+        if not isinstance(named, Mapping) or not {"url"} <= {*named} <= {"url", "storage_options"}:
+            raise _refused(given, f"{must}; that of {str(region)!r} is neither", show=False)
+        options = named.get("storage_options") or {}
+        if not (isinstance(named["url"], str) and named["url"] and isinstance(options, Mapping)):
+            raise _refused(given, f"{must}; that of {str(region)!r} is neither", show=False)
+        stores[str(region)] = {"url": named["url"], "storage_options": dict(options)}
+    return stores
+
+
 #: What may be said of a link: the field that it fills, and its check.
 _LINK_FIGURES: Final[Mapping[str, tuple[str, Callable[[_Given], float]]]] = {
     "throughput": ("bytes_per_second", _throughput),
@@ -438,6 +545,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "client_region": _region,
     "endpoints": _endpoints,
     "rules": _rules,
+    "allowed_regions": _allowed_regions,
     "probe": _choice(get_args(Probing)),
     "probe_timeout": _duration,
     "cache_directory": _directory,
@@ -450,6 +558,11 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "retries": _retries,
     "progress": _progress,
     "start_timeout": _duration,
+    "version_check": _choice(get_args(Severity)),
+    "source_check": _choice(get_args(Severity)),
+    "audit_log": _audit_log,
+    "audit_required": _yes_or_no,
     "prices": _prices,
     "links": _links,
+    "staging": _staging,
 }

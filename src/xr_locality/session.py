@@ -24,7 +24,6 @@ from dask.typing import Key
 from xr_locality import config
 from xr_locality.config import Settings
 from xr_locality.errors import (
-    ConfigurationError,
     EndpointError,
     ExecutionError,
     LocalityError,
@@ -38,6 +37,7 @@ from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.portable import open_files_again
 from xr_locality.plan.residency import Residency
+from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
 
@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.endpoints.base import EndpointFacts
+    from xr_locality.execution.audit import Audit
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
+    from xr_locality.execution.preflight import Preflight
     from xr_locality.execution.progress import Callback, Watchers
     from xr_locality.execution.report import Report
     from xr_locality.execution.transfer import Links
@@ -83,7 +85,8 @@ class Session:
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
-        ``probe``, ``probe_timeout``, ``cache_directory``.
+        ``probe``, ``probe_timeout``, ``cache_directory``, ``allowed_regions``,
+        ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
 
     Raises
     ------
@@ -109,17 +112,19 @@ class Session:
             policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
         self._policy = policy
         self._settings = config.read(**policy)
-        self._endpoints = _to_endpoints(self._settings.endpoints)
+        self._endpoints = _to_endpoints(self._settings)
         self._lock = threading.RLock()
         self._loop: BackgroundLoop | None = None
         self._pool: EndpointPool | None = None
         self._links: Links | None = None
+        self._preflight: Preflight | None = None
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
         #: What runs on the loop.
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._told_local = False
-        self._told_relay = False
+        #: Pairs of regions of which it was said that values go by way of this machine.
+        self._told_relay: set[tuple[Region, Region]] = set()
         #: What was measured, the latest last.
         self.reports: list[Report] = []
 
@@ -184,8 +189,10 @@ class Session:
         """Compute what has been taken apart already; see :meth:`compute`."""
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, **policy)
-        return bundle.assemble(self._run(plan, callbacks, self.settings(**policy)))
+        with self._audit(self.settings(**policy)) as audit:
+            plan = self._plan(bundle, **policy)
+            values = self._run(plan, callbacks, audit)
+        return bundle.assemble(values)
 
     def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
         """Run a plan that this session made.
@@ -195,7 +202,8 @@ class Session:
         object or tuple
             One object for one planned, a tuple for several.
         """
-        values = self._run(plan, callbacks, self._settings)
+        with self._audit(self._settings) as audit:
+            values = self._run(plan, callbacks, audit)
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
@@ -221,9 +229,10 @@ class Session:
         bundle = unpack(*collections)
         if not bundle.parts:
             return bundle.rebuild([])
-        plan = self._plan(bundle, results_stay=True, **policy)
         kept: dict[Key, Kept] = {}
-        self._run(plan, callbacks, self.settings(**policy), keep=kept)
+        with self._audit(self.settings(**policy)) as audit:
+            plan = self._plan(bundle, results_stay=True, **policy)
+            self._run(plan, callbacks, audit, keep=kept)
         residency = Residency.of(plan.sources, plan.bundle.graph())
         values = {
             key: HeldValue(
@@ -338,7 +347,14 @@ class Session:
         """
         settings = self.settings(**policy)
         named = policy.get("endpoints")
-        usable = self.regions if named is None else tuple(sorted(_to_endpoints(settings.endpoints)))
+        allowed = Allowed.parse(settings.allowed_regions)
+        if named is not None:
+            usable = tuple(sorted(_to_endpoints(settings)))
+        else:
+            usable = tuple(region for region in self.regions if allowed.permits(region))
+            if self.regions and not usable:
+                # Never a silent local compute.
+                raise allowed.problem(self.regions[0])
         return Circumstances(
             settings=settings,
             usable=usable,
@@ -351,6 +367,11 @@ class Session:
         circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
         return build_plan(bundle, circumstances, session=self)
 
+    def _audit(self, settings: Settings) -> Audit:
+        from xr_locality.execution.audit import Audit
+
+        return Audit(settings)
+
     def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in policy.items() if value is not None}
         if (endpoints := given.get("endpoints")) is not None:
@@ -361,7 +382,7 @@ class Session:
         self,
         plan: Plan,
         callbacks: Sequence[Callback],
-        settings: Settings,
+        audit: Audit,
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
@@ -369,18 +390,14 @@ class Session:
         from xr_locality.execution.execute import execute_plan
         from xr_locality.execution.progress import Watchers
 
-        if settings.transfer == "stage":
-            raise ConfigurationError(
-                "transfer='stage' is not available in this version. Use 'auto', 'direct' or "
-                "'relay'.",
-                key="transfer",
-            )
+        settings, audit.plan = audit.settings, plan
         self._tell_if_local(plan)
         plan = open_files_again(plan.reading_replicas())
         with self._lock:
             pool, loop = self._open_pool()
-            links = self._links
+            links, preflight = self._links, self._preflight
         assert links is not None
+        assert preflight is not None
         annotations = dict(get_annotations())
         with ExitStack() as stack:
             bars = watch(settings.progress, plan=plan)
@@ -392,6 +409,8 @@ class Session:
                 plan,
                 pool=pool,
                 links=links,
+                preflight=preflight,
+                audit=audit,
                 settings=settings,
                 annotations=annotations,
                 watchers=watchers,
@@ -403,13 +422,18 @@ class Session:
                 raise ExecutionError(
                     "The session was closed while it was computing. Make a new one."
                 ) from error
-        if links.unreachable and not self._told_relay:
-            self._told_relay = True
-            warnings.warn(
-                f"{links.unreachable} This session's values go by way of this machine from now on.",
-                LocalityWarning,
-                stacklevel=_frames_of_ours(),
-            )
+            finally:
+                self._warn_of(preflight)
+        for (source, target), why in links.unreachable.items():
+            if (source, target) not in self._told_relay:
+                self._told_relay.add((source, target))
+                warnings.warn(
+                    f"Workers of region {str(target)!r} do not reach region {str(source)!r}: "
+                    f"{why}. Values that cross from it to them go by way of this machine from "
+                    "now on in this session.",
+                    LocalityWarning,
+                    stacklevel=_frames_of_ours(),
+                )
         _complain(watchers)
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
@@ -430,6 +454,7 @@ class Session:
         if self._pool is None or self._loop is None:
             from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
             from xr_locality.execution.loop import BackgroundLoop
+            from xr_locality.execution.preflight import Preflight
             from xr_locality.execution.transfer import Links
 
             endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
@@ -437,8 +462,15 @@ class Session:
             self._pool = EndpointPool(endpoints, deadline_seconds=self._settings.start_timeout)
             self._loop = BackgroundLoop()
             self._links = Links()
+            self._preflight = Preflight()
             _open_sessions.add(self)
         return self._pool, self._loop
+
+    def _warn_of(self, preflight: Preflight) -> None:
+        """Warn of what was found in clusters that may spoil a run."""
+        doubts, preflight.doubts = preflight.doubts, []
+        for doubt in doubts:
+            warnings.warn(doubt, LocalityWarning, stacklevel=_frames_of_ours())
 
     def _tell_if_local(self, plan: Plan) -> None:
         """Say, once for a session, that everything is pulled to this machine."""
@@ -487,10 +519,10 @@ def _complain(watchers: Watchers) -> None:
         warnings.warn(complaint, LocalityWarning, stacklevel=_frames_of_ours())
 
 
-def _to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
     from xr_locality.endpoints import to_endpoints
 
-    return to_endpoints(given)
+    return to_endpoints(settings.endpoints, allowed=Allowed.parse(settings.allowed_regions))
 
 
 class _Default:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import dask
 import jsonschema
 import pytest
 import yaml
@@ -40,6 +41,9 @@ def settings() -> list[Any]:
     return shown
 
 
+_HUBS_OWN = "https://hub.example.org/services/dask-gateway"
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     """The API reference lists each name of the package."""
     reference = (ROOT / "docs/reference/api.md").read_text("utf-8")
@@ -59,13 +63,16 @@ def test_configuration_is_accepted(shown: dict[str, Any], monkeypatch: pytest.Mo
     monkeypatch.setenv("HUB_A_TOKEN", "token-a")
     monkeypatch.setenv("HUB_B_TOKEN", "token-b")
     monkeypatch.setenv("HUB_B_PASSWORD", "password")
+    # As on a hub, for pages that name its own gateway.
+    monkeypatch.setenv("JUPYTERHUB_USER", "ada")
     schema = resources.files("xr_locality").joinpath("locality-schema.yaml").read_text("utf-8")
     jsonschema.validate(shown, yaml.safe_load(schema))
     given = {name.replace("-", "_"): value for name, value in shown["locality"].items()}
     understood = config.read(**given)
     Rules.parse(understood.rules)
     CostModel(understood.prices, links=understood.links)
-    session = xr_locality.Session(understood.endpoints)
+    with dask.config.set({"gateway.address": _HUBS_OWN}):
+        session = xr_locality.Session(understood.endpoints)
     assert session.regions == tuple(sorted(map(Region.parse, understood.endpoints)))
 
 

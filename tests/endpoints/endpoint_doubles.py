@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,11 +63,15 @@ class FakeGateway:
 
 @asynccontextmanager
 async def fake_gateway(
-    answers: dict[tuple[str, str], tuple[int, Any]], *, held: tuple[str, str] | None = None
+    answers: dict[tuple[str, str], tuple[int, Any]],
+    *,
+    held: tuple[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[FakeGateway]:
     """Serve a `FakeGateway` on a free port."""
     fake = FakeGateway(answers=answers, held=held)
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=tls)
     async with server:
-        fake.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        where = "http://127.0.0.1" if tls is None else "https://localhost"
+        fake.address = f"{where}:{server.sockets[0].getsockname()[1]}"
         yield fake

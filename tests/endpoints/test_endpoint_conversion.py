@@ -75,7 +75,7 @@ def test_an_address_is_adopted(given: Any) -> None:
     [
         ({"gateway": HUB}, "'maximum' is missing"),
         ({"gateway": HUB, "maximun": 4, "maximum": 4}, "Did you mean 'maximum'"),
-        ({"gateway": HUB, "maximum": 4, "proxy": 1}, "Did you mean 'proxy-address'"),
+        ({"gateway": HUB, "maximum": 4, "proxy-adress": 1}, "Did you mean 'proxy-address'"),
         ({"gateway": HUB, "maximum": 4, "zzz": 1}, "It may have 'gateway', 'proxy-address'"),
         ({"gateway": HUB, "maximum": "4"}, "maximum is '4'"),
         ({"maximum": 4}, "either 'gateway' or 'address', and this has neither"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
@@ -27,7 +28,6 @@ from hypothesis.extra import numpy as npst
 
 import xr_locality as xl
 from xr_locality.execution import remote
-from xr_locality.execution.remote import puller
 from xr_locality.execution.ship import Shipped, ship
 from xr_locality.testing.answers import assert_same, compute_plainly
 
@@ -55,8 +55,13 @@ ARRAYS: dict[str, Any] = {
 def moved(value: Any) -> Any:
     """Move a value as between two clusters: packed, serialised, received, unpacked."""
     frames = dumps({"value": to_serialize(remote.pack(value))})
-    received, _ = puller._receive(loads(frames, deserialize=False)["value"])
-    return received
+    return received(loads(frames, deserialize=False)["value"])[0]
+
+
+def received(sent: Any) -> tuple[Any, int]:
+    """Receive a value as a fetch does: what came of it, and its bytes."""
+    value, nbytes = asyncio.run(remote.receive(sent))
+    return remote.unpack(value), nbytes
 
 
 def order_of(array: np.ndarray[Any, Any]) -> list[tuple[int, bool]]:
@@ -84,8 +89,7 @@ def test_arrays_arrive_where_they_can_be_used(name: str) -> None:
     sent = loads(frames, deserialize=False)["value"]
     sent.frames = [memoryview(bytearray(b"+" + bytes(frame)))[1:] for frame in sent.frames]
     assert any(np.frombuffer(frame, "u1").ctypes.data % 8 for frame in sent.frames)
-    received, _ = puller._receive(sent)
-    got, rest = received["partial"]
+    got, rest = received(sent)[0]["partial"]
     assert rest == 7
     assert got.flags.aligned
     np.testing.assert_array_equal(got, array)
@@ -102,8 +106,8 @@ def test_arrays_arrive_compressed_and_in_pieces(compression: str | None, pieces:
         context={"compression": compression},
         frame_split_size=array.nbytes // pieces,
     )
-    received, nbytes = puller._receive(loads(frames, deserialize=False)["value"])
-    np.testing.assert_array_equal(received, array)
+    got, nbytes = received(loads(frames, deserialize=False)["value"])
+    np.testing.assert_array_equal(got, array)
     assert nbytes == array.nbytes if compression is None else nbytes < array.nbytes
 
 

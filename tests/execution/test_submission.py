@@ -134,7 +134,7 @@ def test_fetches_ask_for_what_the_producer_sends(relayed: bool) -> None:
         producer = Client()
         submit(plan, IOWA, producer)
         assert asked == set(producer.asked[0][1])
-    assert {task.args[3] for task in fetches} == {task.key for task in fetches}
+    assert {task.args[4] for task in fetches} == {task.key for task in fetches}
 
 
 def test_fetches_are_never_fused() -> None:

@@ -238,14 +238,14 @@ def test_falls_back_to_relay_where_workers_cannot_dial(
 ) -> None:
     """Where workers do not reach the other gateway's proxy, values go by way of here."""
     from xr_locality.execution import transfer
-    from xr_locality.execution.remote import puller
+    from xr_locality.execution.remote import dialer
 
     def behind_a_firewall(source: Any) -> tuple[str, Any]:
         # Nothing listens on that port: only this machine reaches the real one.
         name = source.scheduler_address.rpartition("/")[2]
         return f"gateway://127.0.0.1:9/{name}", source.security
 
-    monkeypatch.setattr(puller, "_FIRST_CONTACT_SECONDS", 2.0)
+    monkeypatch.setattr(dialer, "FIRST_CONTACT_SECONDS", 2.0)
     monkeypatch.setattr(transfer, "way_to", behind_a_firewall)
     difference = a.t.mean("time") - b.t.mean("time")
     with xl.Session(testbed.endpoints(minimum=1, maximum=1)) as session:

@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from xr_locality.config import read_gateway
 from xr_locality.endpoints.address import AddressEndpoint
 from xr_locality.endpoints.base import Endpoint
 from xr_locality.endpoints.gateway import GatewayEndpoint
 from xr_locality.errors import ConfigurationError, LocalityError, raise_together
+from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.model import Region
 
 __all__ = ["to_endpoint", "to_endpoints"]
@@ -24,7 +26,11 @@ _GATEWAY_KEYS: Final = (
     "maximum",
     "start_timeout",
     "allow_insecure_auth",
+    "ca_file",
+    "http_proxy",
 )
+#: Stands for the gateway that dask-gateway's own section of the configuration names.
+_HUBS_OWN: Final = "default"
 _ADDRESS_KEYS: Final = ("address", "tls")
 _TLS_KEYS: Final = ("ca_file", "cert", "key")
 
@@ -106,7 +112,36 @@ def _gateway(settings: dict[str, Any]) -> Endpoint:
             "start at most: without a bound, adaptive scaling has been seen to ask for thousands.",
             key="maximum",
         )
+    if settings["gateway"] == _HUBS_OWN:
+        settings = _hubs_own(settings)
     return GatewayEndpoint(settings.pop("gateway"), **settings)
+
+
+def _hubs_own(settings: dict[str, Any]) -> dict[str, Any]:
+    """Fill what is missing from the section that dask-gateway itself is configured by."""
+    section = read_gateway()
+    if not section.get("address"):
+        raise ConfigurationError(
+            f"'gateway' is {_HUBS_OWN!r}, and dask's configuration names no gateway. Set "
+            "gateway.address there, or DASK_GATEWAY__ADDRESS; or give the gateway's URL.",
+            key="gateway",
+        )
+    found: dict[str, Any] = {"gateway": section["address"]}
+    if section.get("proxy_address") is not None:
+        found["proxy_address"] = section["proxy_address"]
+    # Hubs give the path alone, for browsers that are there already.
+    if "://" in str(section.get("public_address")):
+        found["public_address"] = section["public_address"]
+    if auth := section.get("auth"):
+        found["auth"] = {"type": auth.get("type") or "basic", **(auth.get("kwargs") or {})}
+    proxy = (section.get("http_client") or {}).get("proxy")
+    if proxy is not None:
+        found["http_proxy"] = proxy
+    given = {key: item for key, item in settings.items() if key != "gateway"}
+    options = (section.get("cluster") or {}).get("options") or {}
+    if options or given.get("options"):
+        found["options"] = {**options, **(given.pop("options", None) or {})}
+    return {**found, **given}
 
 
 def _address(settings: dict[str, Any]) -> Endpoint:
@@ -155,13 +190,17 @@ def _check_keys(settings: Mapping[str, Any], keys: tuple[str, ...], *, of: str) 
             )
 
 
-def to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
+def to_endpoints(
+    given: Mapping[str, Any], *, allowed: Allowed | None = None
+) -> dict[Region, Endpoint | None]:
     """Make endpoints of what was given by region, reporting all that is wrong together.
 
     Parameters
     ----------
     given : mapping of str to object
         By region's name; None for an endpoint that is only named.
+    allowed : Allowed, optional
+        The regions that may have one. By default all.
 
     Raises
     ------
@@ -175,6 +214,8 @@ def to_endpoints(given: Mapping[str, Any]) -> dict[Region, Endpoint | None]:
     for name, value in given.items():
         try:
             region = Region.parse(name)
+            if allowed is not None and not allowed.permits(region):
+                raise allowed.problem(region)
             endpoints[region] = to_endpoint(value, region=region)
         except LocalityError as error:
             problems.append(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -33,7 +34,8 @@ class GatewayEndpoint(Endpoint):
 
     Nothing is taken from the ``gateway`` section of dask's configuration, which
     knows of one gateway only: what is not given here is derived from `address`
-    or left at dask-gateway's built-in defaults.
+    or left at dask-gateway's built-in defaults. In xr-locality's own configuration
+    ``gateway: default`` asks for that one.
 
     Parameters
     ----------
@@ -61,6 +63,12 @@ class GatewayEndpoint(Endpoint):
         start. By default what the session says.
     allow_insecure_auth : bool, optional
         Send a password or token over plain HTTP to another machine.
+    ca_file : str, optional
+        PEM file of a certificate authority that vouches for the gateway's API, beside
+        those that this machine knows. Schedulers have certificates of the gateway's own.
+    http_proxy : str or bool, optional
+        HTTP proxy on the way to the API. By default that of the environment
+        (``HTTPS_PROXY``, ``NO_PROXY``); False for none.
 
     Raises
     ------
@@ -97,6 +105,10 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
     start_timeout: float | None
     #: Whether secrets may be sent in the clear to another machine.
     allow_insecure_auth: bool
+    #: File of the certificate authority that vouches for the API.
+    ca_file: str | None
+    #: HTTP proxy; None for the environment's. It may hold a password.
+    http_proxy: str | bool | None
 
     def __init__(
         self,
@@ -110,6 +122,8 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
         public_address: str | None = None,
         start_timeout: float | str | None = None,
         allow_insecure_auth: bool = False,
+        ca_file: str | PathLike[str] | None = None,
+        http_proxy: str | bool | None = None,
     ) -> None:
         address = _web_address(address, name="address")
         parsed_auth = auth if isinstance(auth, Auth) else parse_auth(auth)
@@ -129,6 +143,8 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
             ),
             "start_timeout": _seconds(start_timeout),
             "allow_insecure_auth": allow_insecure_auth,
+            "ca_file": None if ca_file is None else fspath(ca_file),
+            "http_proxy": _http_proxy(http_proxy),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -208,6 +224,8 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
             proxy_address=self.proxy_address,
             public_address=self.public_address,
             auth=self.auth.build(),
+            ca_file=self.ca_file,
+            http_proxy=self.http_proxy,
         )
 
 
@@ -245,6 +263,26 @@ def _proxy_address(value: str | int | None, *, gateway: str) -> str:
             key="proxy_address",
         )
     return f"gateway://[{host}]:{port}" if ":" in host else f"gateway://{host}:{port}"
+
+
+def _http_proxy(value: object) -> str | bool | None:
+    if value is None or value is True:
+        return None
+    if value is False:
+        return False
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        good = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        # Not the value: it may hold a password.
+        raise ConfigurationError(
+            f"GatewayEndpoint: http_proxy is a {type(value).__name__!r} that is no URL. "
+            "Give 'http://host:port', False for none, or leave it out for the environment's.",
+            key="http_proxy",
+        )
+    return str(value)
 
 
 def _port(parts: SplitResult) -> int | None:

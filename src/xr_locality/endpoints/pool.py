@@ -205,6 +205,24 @@ class EndpointPool:
             raise
         return MappingProxyType({region: slot.opening.result() for region, slot in slots.items()})
 
+    async def abandon(self, connections: Iterable[Connection]) -> None:
+        """Close connections that a caller of :meth:`open` has no use for after all.
+
+        Those that another call was given as well stay open.
+
+        Parameters
+        ----------
+        connections : iterable of Connection
+            Those that were not open before that call.
+        """
+        unwanted = set(connections)
+        closing = [
+            self._discard(region, slot)
+            for region, slot in list(self._slots.items())
+            if slot.connection in unwanted and slot.callers == 1
+        ]
+        await asyncio.shield(asyncio.gather(*closing, return_exceptions=True))
+
     async def check(
         self, regions: Iterable[Region] | None = None, *, deadline_seconds: float = CHECK_SECONDS
     ) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
+from urllib.request import getproxies, proxy_bypass
 
 from xr_locality.endpoints.base import Endpoint
 from xr_locality.endpoints.scheduler import CLOSE_SECONDS
@@ -64,6 +66,10 @@ class GatewayServer:
         The server's API; where schedulers are reached; its pages in a browser.
     auth : GatewayAuth
         How we sign in.
+    ca_file : str or None
+        File of a certificate authority that vouches for the API, beside those known.
+    http_proxy : str, False or None
+        HTTP proxy on the way to the API; None for the environment's.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class GatewayServer:
         proxy_address: str,
         public_address: str,
         auth: GatewayAuth,
+        ca_file: str | None = None,
+        http_proxy: str | bool | None = None,
     ) -> None:
         from dask_gateway import Gateway
 
@@ -88,11 +96,27 @@ class GatewayServer:
             auth=auth,
             asynchronous=True,
         )
-        host = urlsplit(address).hostname or ""
-        if is_loopback(host) or proxy_bypass(host):
-            # dask-gateway obeys HTTP_PROXY without heeding NO_PROXY, and would
-            # send what is meant for this machine, secrets too, to that proxy.
-            self._gateway._request_kwargs = {}
+        # Of its own accord it takes the proxy from the global configuration, for any gateway.
+        self._gateway._request_kwargs = {
+            **_proxy_arguments(address, http_proxy),
+            **self._trust(ca_file),
+        }
+
+    def _trust(self, ca_file: str | None) -> dict[str, Any]:
+        """Make the argument by which aiohttp trusts one authority more."""
+        if ca_file is None:
+            return {}
+        context = ssl.create_default_context()
+        try:
+            context.load_verify_locations(cafile=Path(ca_file).expanduser())
+        except (OSError, ssl.SSLError) as err:
+            raise ConfigurationError(
+                f"Region {str(self._region)!r}: {self._endpoint.describe()} has ca_file "
+                f"{ca_file!r}, which cannot be used ({err}). Give a file of certificates in PEM.",
+                region=str(self._region),
+                key="ca_file",
+            ) from err
+        return {"ssl": context}
 
     async def options(self, wanted: Mapping[str, Any]) -> Options:
         """Ask what the server lets users choose, and choose.
@@ -314,6 +338,20 @@ class GatewayServer:
             f"could not be asked {asked}: signing in failed with {type(err).__name__!r}",
             "Check auth=, or 'auth' in the endpoint's settings.",
         )
+
+
+def _proxy_arguments(address: str, http_proxy: str | bool | None) -> dict[str, Any]:
+    """Make the arguments by which aiohttp goes through a proxy."""
+    if http_proxy is False:
+        return {}
+    if http_proxy is None or http_proxy is True:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        # What is meant for this machine, secrets too, is not sent to a proxy.
+        if is_loopback(host) or proxy_bypass(host):
+            return {}
+        http_proxy = getproxies().get(parts.scheme)
+    return {"proxy": http_proxy} if http_proxy else {}
 
 
 def _shortened(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from dask.typing import Key
 from distributed import Future, as_completed
 
+from xr_locality.config import Transfer
 from xr_locality.endpoints.base import Connection
 from xr_locality.errors import EndpointError
 from xr_locality.execution import remote
@@ -35,21 +36,25 @@ from xr_locality.execution.machine import (
     Submit,
 )
 from xr_locality.execution.progress import Watchers
+from xr_locality.execution.relay import Relay
 from xr_locality.execution.remote.counting import collect_reads
 from xr_locality.execution.report import Report
 from xr_locality.execution.residency import check_residency
 from xr_locality.execution.ship import Shipped
+from xr_locality.execution.staging import Staging
 from xr_locality.execution.submission import (
     Submission,
     mail_key,
     submit_partition,
     submit_whole,
+    wanted_key,
 )
 from xr_locality.execution.tally import Tally
 from xr_locality.execution.transfer import Links, Opened, can_dial
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan import words
-from xr_locality.plan.model import Partition, Plan, Transfer, Why
+from xr_locality.plan.model import Boundary, Moved, Partition, Plan, Why
+from xr_locality.plan.model import Transfer as Crossing
 from xr_locality.plan.residency import Residency
 from xr_locality.regions.model import Region
 
@@ -88,9 +93,10 @@ class Run:
         The session's links between clusters.
     costs : CostModel
         Prices what was measured.
-    relay : bool
-        Whether values go by way of the client even where workers could reach
-        each other's schedulers.
+    transfer : {"direct", "relay", "stage", "auto"}
+        How values cross: from region to region, by way of the client, by way of object
+        stores, or by way of the client where a region's workers do not reach the
+        other's scheduler.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     retries : int
@@ -103,13 +109,15 @@ class Run:
     connections: Mapping[Region, Connection]
     links: Links
     costs: CostModel
-    relay: bool
+    transfer: Transfer
     annotations: Mapping[str, Any]
     retries: int
     watchers: Watchers = field(default_factory=Watchers)
     #: Where to put the Futures of results that stay in their regions, instead of
     #: bringing the results here.
     keep: dict[Key, Kept] | None = None
+    #: Where to stage values, if they are staged.
+    staging: Staging | None = None
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -122,10 +130,20 @@ class Run:
     #: The plan as it is sent: its workers count what they read.
     _counted: Counted = field(init=False)
     _mailed: list[Future[Any]] = field(default_factory=list)
+    _relay: Relay = field(default_factory=Relay)
+    #: Pairs of regions, source first, whose values this process carries.
+    _apart: set[tuple[Region, Region]] = field(default_factory=set)
+    #: Values that workers have asked this process to carry, and where to.
+    _carried: set[tuple[Key, Region]] = field(default_factory=set)
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._tally = Tally(self.costs)
+
+    @property
+    def moved(self) -> Moved:
+        """Bytes that have crossed so far."""
+        return self._tally.moved
 
     async def execute(self) -> tuple[dict[Key, Any], Report]:
         """Run the plan to its end.
@@ -148,11 +166,19 @@ class Run:
         SourceError
             If something would leave a region that may not; nothing was sent.
         """
-        self._residency = check_residency(self.plan, relay=self.relay, keep=self.keep is not None)
+        self._residency = check_residency(
+            self.plan, relay=self.transfer == "relay", keep=self.keep is not None
+        )
         started = time.monotonic()
         self._counted = await asyncio.to_thread(count_reads, self.plan, self.name)
         machine = RunMachine(_owed(self.plan))
         async with AsyncExitStack() as stack:
+            if self.staging is not None:
+                # Last of all, when nobody writes any more.
+                stack.push_async_callback(self.staging.close)
+                await self.staging.open(
+                    {target for each in self.plan.boundaries for target in each.targets}
+                )
             stack.push_async_callback(self._clean_up)
             for connection in self.connections.values():
                 stack.callback(self.links.listen(connection, self.name, self._moved_by_worker))
@@ -196,6 +222,7 @@ class Run:
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
+            self._start_relays()
         for instruction in instructions:
             match instruction:
                 case Gather(region=region, key=key) if self.keep is None:
@@ -228,6 +255,11 @@ class Run:
                 links=await self._open_links(partition),
                 annotations=self.annotations,
                 retries=self.retries,
+                fall_back=self.transfer == "auto",
+                n_workers=_n_workers(connection),
+                stores=await self.staging.give(connection, partition, self.plan)
+                if self.staging is not None
+                else None,
             )
         self._submissions[region] = submission
         self._tell("submitted", region=region, tasks=partition.n_tasks)
@@ -247,14 +279,25 @@ class Run:
 
     async def _open_links(self, partition: Partition) -> dict[Region, Opened]:
         consumer = self.connections[partition.region]
-        links: dict[Region, Opened] = {}
         for boundary in partition.fetches:
             self._check(boundary.source, partition.region, boundary.key, why="boundary")
-        for source in sorted({boundary.source for boundary in partition.fetches}):
+        sources = sorted({boundary.source for boundary in partition.fetches})
+
+        async def open_link(source: Region) -> Opened:
             producer = self.connections[source]
-            direct = can_dial(producer) and not self.relay
-            links[source] = await self.links.open(consumer, producer if direct else None)
-        return links
+            relayed = self._is_relayed(source, partition.region)
+            serving = [producer]
+            if relayed:
+                self._apart.add((source, partition.region))
+            if relayed or self.transfer == "auto":
+                # With "auto" too: it may turn out that values must be relayed.
+                serving.append(consumer)
+            link = asyncio.create_task(self.links.open(consumer, None if relayed else producer))
+            await asyncio.gather(link, *map(self.links.serve, serving))
+            return link.result()
+
+        opened = await asyncio.gather(*map(open_link, sources))
+        return dict(zip(sources, opened, strict=True))
 
     async def _watch(
         self,
@@ -276,8 +319,6 @@ class Run:
             for key in keys[future.key]:
                 if kind is not None:
                     await self._events.put(kind(region=region, key=key))
-                elif self._is_relayed(region):
-                    self._start(self._relay(region, key))
 
     async def _failed(self, region: Region, future: Future[Any]) -> Failed:
         submission = self._submissions[region]
@@ -328,27 +369,67 @@ class Run:
             await self._events.put(Gathered(region=region, keys=tuple(keys)))
         del self._pending[region]
 
-    def _is_relayed(self, source: Region) -> bool:
-        return self.relay or not can_dial(self.connections[source])
+    def _is_relayed(self, source: Region, target: Region) -> bool:
+        return (
+            # Of staged values, only receipts cross so.
+            self.transfer in ("relay", "stage")
+            or not can_dial(self.connections[source])
+            or (self.transfer == "auto" and (source, target) in self.links.unreachable)
+        )
 
-    async def _relay(self, source: Region, key: Key) -> None:
+    def _start_relays(self) -> None:
+        """Carry what regions send each other that cannot reach each other."""
+        for boundary in self.plan.boundaries:
+            targets = [each for each in boundary.targets if (boundary.source, each) in self._apart]
+            if targets:
+                self._start(self._carry(boundary, targets))
+
+    async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
         """Carry a boundary value through this process to those who wait for it."""
-        boundary = next(each for each in self.plan.boundaries if each.key == key)
-        future = self._submissions[source].sends[key]
-        self._check(source, self.plan.client, key, why="boundary")
+        source = boundary.source
+        self._check(source, self.plan.client, boundary.key, why="boundary")
         began = time.monotonic()
         try:
-            values, moved = await self.links.puller(self.connections[source]).pull([future.key])
-            name = mail_key(key, self.name)
-            for target in boundary.targets:
-                client = self.connections[target].client
-                mailed = await client.scatter({name: values[future.key]}, hash=False, direct=False)
-                self._mailed.append(mailed[name])
-        except (OSError, TimeoutError) as error:
-            lost = unreachable(self.connections[source], self.plan.client, error)
+            nbytes, is_receipt = await self._relay.carry(
+                self.links.inbox(self.connections[source]),
+                wanted_key(boundary, self.name, relayed=False),
+                name=mail_key(boundary.key, self.name),
+                targets=[self.connections[target] for target in targets],
+            )
+        except Exception as error:  # noqa: BLE001 - ends the run
+            lost: Exception = error
+            if getattr(error, "xr_locality_link", False):
+                lost = unreachable(self.connections[source], self.plan.client, error)
+            else:
+                error.add_note(f"Raised by {boundary.key!r} of region {str(source)!r}, relayed.")
             await self._events.put(Failed(region=source, error=lost))
             return
-        self._crossed(source, self.plan.client, sum(moved.values()), began=began)
+        self._crossed(source, self.plan.client, nbytes, began=began)
+        if is_receipt:
+            # Those who fetch tell of the value, not of this.
+            for target in targets:
+                self._crossed(self.plan.client, target, nbytes)
+
+    def _fall_back(self, told: Mapping[str, Any]) -> None:
+        """Carry a value to a worker that does not reach the region that has it."""
+        source, target = Region.parse(told["source"]), Region.parse(told["target"])
+        fetches = self._submissions[target].fetches
+        key = next(key for key, future in fetches.items() if future.key == told["key"])
+        boundary = next(
+            each for each in self.plan.boundaries if each.key == key and each.source == source
+        )
+        if (source, target) not in self.links.unreachable:
+            self.links.unreachable[source, target] = told["unreachable"]
+            logger.info(
+                "Values from %s to %s go by way of this machine from here on: %s",
+                source,
+                target,
+                told["unreachable"],
+            )
+            self._tell("relayed", source=source, target=target, reason=told["unreachable"])
+        if (key, target) not in self._carried:
+            self._carried.add((key, target))
+            self._start(self._carry(boundary, [target]))
 
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
         submission = self._submissions[region]
@@ -370,6 +451,9 @@ class Run:
     def _moved_by_worker(self, told: Mapping[str, Any]) -> None:
         if "reads" in told:
             self._read_by_worker(told["process"], told["reads"])
+            return
+        if "unreachable" in told:
+            self._fall_back(told)
             return
         crossed = self._tally.add_fetch(told, client=self.plan.client)
         self._tell("moved", **crossed)
@@ -407,7 +491,7 @@ class Run:
     def _check(self, source: Region, target: Region, key: Key, *, why: Why) -> None:
         """Refuse a value that may not leave its region, when it is about to."""
         if self._residency.kept:
-            crossing = Transfer(source=source, target=target, key=key, nbytes=0, why=why)
+            crossing = Crossing(source=source, target=target, key=key, nbytes=0, why=why)
             self._residency.check(crossing)
 
     async def _measure(self) -> None:
@@ -461,11 +545,16 @@ class Run:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for region in self._submissions:
             self._cancel(region)
-        for future in self._mailed:
-            future.release()
+        self._relay.close()
 
     def _tell(self, what: str, **facts: Any) -> None:
         self.watchers.tell(self.name, what, **facts)
+
+
+def _n_workers(connection: Connection) -> int:
+    """Count the workers that a region has, or may get."""
+    running = len(connection.client.scheduler_info(n_workers=-1)["workers"])
+    return max(1, running, getattr(connection.endpoint, "maximum", None) or 0)
 
 
 def _owed(plan: Plan) -> dict[Region, PartitionKeys]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from dask.typing import Key
@@ -12,11 +11,14 @@ from dask.typing import Key
 from xr_locality.config import Settings
 from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
-from xr_locality.errors import LocalityError, TransferError
+from xr_locality.errors import LocalityError
+from xr_locality.execution.audit import Audit
 from xr_locality.execution.engine import Kept, Run
 from xr_locality.execution.opening import open_regions
+from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.report import Report
+from xr_locality.execution.staging import Staging
 from xr_locality.execution.transfer import Links
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
@@ -34,6 +36,8 @@ async def execute_plan(
     *,
     pool: EndpointPool,
     links: Links,
+    preflight: Preflight,
+    audit: Audit,
     settings: Settings,
     annotations: Mapping[str, Any],
     watchers: Watchers,
@@ -45,35 +49,54 @@ async def execute_plan(
     except LocalityError as error:
         # Those found dead were dropped, and are opened anew below.
         logger.warning("%s", error)
+    staging = None
+    if settings.transfer == "stage" and plan.boundaries:
+        staging = Staging(stores=settings.staging)
+        staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
+    before = set(pool.connections.values())
     connections = await open_regions(pool, plan.regions, watchers=watchers)
+    audit.opened(
+        {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
+    )
     asked: list[Connection] = []
     try:
         for connection in connections.values():
             await connection.ensure_workers(1)
             asked.append(connection)
-        start = partial(
-            Run,
+        try:
+            await preflight.check(
+                plan,
+                connections,
+                versions=settings.version_check,
+                sources=settings.source_check,
+                seconds=settings.start_timeout,
+            )
+        except LocalityError:
+            await pool.abandon(set(connections.values()) - before)
+            raise
+        audit.started = True
+        run = Run(
             plan=plan,
             connections=connections,
             links=links,
+            transfer=settings.transfer,
+            staging=staging,
             costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
             watchers=watchers,
             keep=keep,
         )
-        auto = settings.transfer == "auto"
-        relay = settings.transfer == "relay" or (auto and bool(links.unreachable))
-        try:
-            return await start(relay=relay).execute()
-        except TransferError as error:
-            if not auto or relay or error.met:
-                raise
-            links.unreachable = str(error)
-            logger.info("Values go by way of this machine from here on: %s", error)
-            watchers.tell("", "relayed", reason=str(error))
-            return await start(relay=True).execute()
+        return await _execute(run, audit)
     finally:
         for connection in asked:
             await connection.restore(1)
+
+
+async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], Report]:
+    """Run, and note what has crossed even if the run fails."""
+    try:
+        return await run.execute()
+    finally:
+        audit.moved(run.moved)

@@ -49,7 +49,7 @@ async def explain(
         )
     error: BaseException = await future.exception()
     fetching = _fetching(future, submission, partition)
-    if isinstance(error, ConnectionError) and fetching:
+    if getattr(error, "xr_locality_link", False) and fetching:
         source, missing = fetching
         moving = TransferError(
             f"Region {str(region)!r} could not fetch {missing!r} from region {str(source)!r}: "
@@ -59,6 +59,17 @@ async def explain(
             target=str(region),
             key=missing,
             met=not isinstance(error, ConnectionRefusedError),
+        )
+        moving.__cause__ = error
+        return moving
+    if getattr(error, "xr_locality_staging", False):
+        moving = TransferError(
+            f"Region {str(region)!r} could not stage {key!r}: {error}. See whether the store has "
+            "room, answers, and lets its workers in; see locality.staging.",
+            source=str(fetching[0] if fetching else region),
+            target=str(region),
+            key=key,
+            met=True,
         )
         moving.__cause__ = error
         return moving
@@ -84,7 +95,7 @@ def _fetching(
 ) -> tuple[Region, Key] | None:
     """Find the fetch that a failed Future failed by: itself, or one it waited for."""
     for boundary in partition.fetches:
-        failed = submission.fetches[boundary.key]
-        if failed.key == future.key or failed.status == "error":
+        failed = submission.fetches.get(boundary.key)
+        if failed is not None and (failed.key == future.key or failed.status == "error"):
             return boundary.source, boundary.key
     return None

@@ -19,6 +19,7 @@ from distributed import Future, span
 from xr_locality.endpoints.base import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
+from xr_locality.execution.staging import OpenStore, Stores
 from xr_locality.execution.transfer import Opened
 from xr_locality.graph.collections import Bundle, Part
 from xr_locality.plan.model import Boundary, Partition
@@ -120,6 +121,9 @@ async def submit_partition(
     links: Mapping[Region, Opened],
     annotations: Mapping[str, Any],
     retries: int,
+    fall_back: bool = False,
+    stores: Stores | None = None,
+    n_workers: int = 1,
 ) -> Submission:
     """Send a region its part of a split graph, with fetches for what it lacks.
 
@@ -137,10 +141,24 @@ async def submit_partition(
         What ``dask.annotate`` has set where the user called.
     retries : int
         How often a fetch tries again.
+    fall_back : bool, optional
+        Whether a fetch that cannot reach the other region asks for what the client
+        relays.
+    stores : Stores, optional
+        Where values are staged. By default none is.
+    n_workers : int, optional
+        How many workers will share the work.
     """
     layers: dict[str, Layer] = dict(partition.graph.layers)
     dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
-    for name, tasks in _fetch_tasks(partition, run, links, retries).items():
+    for name, tasks in _fetch_tasks(
+        partition,
+        run,
+        links,
+        retries=retries,
+        fall_back=fall_back,
+        store=stores.own if stores else None,
+    ).items():
         layers[name] = MaterializedLayer({**layers.get(name, {}), **tasks})
         dependencies.setdefault(name, set())
         for layer, needs in partition.needs.items():
@@ -148,9 +166,8 @@ async def submit_partition(
                 dependencies[layer].add(name)
     sends = {key: send_key(key) for key in partition.sends}
     if sends:
-        packing = Shipped(remote.pack)
         layers[_SEND] = MaterializedLayer(
-            {name: Task(name, packing, TaskRef(key)) for key, name in sends.items()}
+            _send_tasks(partition, sends) if stores is None else _stage_tasks(sends, stores)
         )
         # No others: dask fuses no layer with what another layer depends on.
         dependencies[_SEND] = set(partition.send_layers)
@@ -158,7 +175,16 @@ async def submit_partition(
     owed = [*partition.outputs, *sends.values(), *fetched]
     expression = HLGExpr(
         dsk=HighLevelGraph(layers, dependencies),
-        low_level_optimizer=Shipped(remote.PartitionOptimizer(run, partition.fixed)),
+        low_level_optimizer=Shipped(
+            remote.PartitionOptimizer(
+                run,
+                partition.fixed,
+                fetches=tuple(fetched),
+                sends=frozenset(partition.sends),
+                nbytes=partition.layer_nbytes,
+                window=_AHEAD_NBYTES * n_workers,
+            )
+        ),
         output_keys=owed,
     )
     names = {
@@ -175,6 +201,10 @@ async def submit_partition(
         fetches={key: futures[names[key]] for key in fetched},
     )
 
+
+#: Bytes of values a worker that may be there before the boundary values that they are
+#: combined with. Others wait to be begun: they would only fill memory.
+_AHEAD_NBYTES = 64 * 2**20
 
 #: Layer of the tasks that make boundary values ready to be sent.
 _SEND = "locality-send"
@@ -200,8 +230,29 @@ async def _send(
     return dict(zip(names, futures, strict=True))
 
 
+def _send_tasks(partition: Partition, sends: Mapping[Key, Key]) -> dict[Key, Task]:
+    """Make the tasks that make boundary values ready to be moved."""
+    packing = Shipped(remote.pack)
+    return {sends[key]: Task(sends[key], packing, TaskRef(key)) for key in partition.sends}
+
+
+def _stage_tasks(sends: Mapping[Key, Key], stores: Stores) -> dict[Key, Task]:
+    """Make the tasks that write boundary values beside those who need them."""
+    staging = Shipped(remote.stage)
+    return {
+        name: Task(name, staging, TaskRef(key), dict(stores.beside[key]), str(key))
+        for key, name in sends.items()
+    }
+
+
 def _fetch_tasks(
-    partition: Partition, run: str, links: Mapping[Region, Opened], retries: int
+    partition: Partition,
+    run: str,
+    links: Mapping[Region, Opened],
+    *,
+    retries: int,
+    fall_back: bool,
+    store: OpenStore | None,
 ) -> dict[str, dict[Key, Task]]:
     """Make the tasks that fetch boundary values, by the layers that make these values."""
     fetching = Shipped(remote.fetch)
@@ -220,9 +271,11 @@ def _fetch_tasks(
             link.name,
             link.share,
             wanted_key(boundary, run, relayed=link.relayed),
+            mail_key(boundary.key, run) if fall_back else None,
             remote.rename(boundary.key, run),
             facts,
             retries,
+            store,
         )
     return tasks
 

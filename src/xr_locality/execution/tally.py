@@ -36,6 +36,15 @@ class Tally:
     #: Seconds that fetches took, in which no slot was held and nothing computed.
     _idle: dict[Region, float] = field(default_factory=dict)
 
+    @property
+    def moved(self) -> dict[tuple[Region, Region], int]:
+        """Bytes that have crossed so far, by pair of regions."""
+        every = dict(self._moved)
+        for (_, source, target), nbytes in self._reads.items():
+            if source != target and nbytes:
+                every[source, target] = every.get((source, target), 0) + nbytes
+        return dict(sorted(every.items()))
+
     def add(
         self, source: Region, target: Region, nbytes: int, *, began: float | None = None
     ) -> None:
@@ -133,11 +142,7 @@ class Tally:
             if source != target:
                 remote[source, target] = (remote.get((source, target)) or 0) + nbytes
         remote.update({pair: None for pair in counted.uncounted if pair[0] != pair[1]})
-        every = dict(self._moved)
-        for pair, crossed in remote.items():
-            if crossed:
-                every[pair] = every.get(pair, 0) + crossed
-        moved = dict(sorted(every.items()))
+        moved = self.moved
         expected = sum(len(boundary.targets) for boundary in plan.boundaries)
         return Report(
             moved=moved,

@@ -14,7 +14,8 @@ from distributed.security import Security
 
 from xr_locality.endpoints.base import Connection
 from xr_locality.execution import remote
-from xr_locality.execution.ship import ship
+from xr_locality.execution.ship import Shipped, ship
+from xr_locality.regions.model import Region
 
 __all__ = ["Links", "Opened", "can_dial"]
 
@@ -23,6 +24,10 @@ Tell: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 #: Seconds that a producer's scheduler may be out of reach of those who fetch from it.
 PATIENCE_SECONDS = 20.0
+
+#: Bytes that this process holds of what it carries from one region to another, one
+#: reply more at most for each that is on its way.
+RELAY_WINDOW = 64 * 2**20
 
 #: Bytes of the key under which a route travels.
 _KEY_NBYTES = 32
@@ -79,14 +84,16 @@ class Links:
     """
 
     patience_seconds: float = PATIENCE_SECONDS
-    #: Why the client carries values: workers were found not to reach each other's
-    #: schedulers; empty where they do.
-    unreachable: str = ""
+    #: Why the client carries the values of a pair of regions, source first: workers of
+    #: the second were found not to reach the first's scheduler.
+    unreachable: dict[tuple[Region, Region], str] = field(default_factory=dict)
     #: Connections are kept beside the links, so that no identity is given twice.
     _opened: dict[tuple[int, int], tuple[Connection, Connection | None, asyncio.Task[Opened]]] = (
         field(default_factory=dict)
     )
+    _outboxes: dict[int, tuple[Connection, asyncio.Task[None]]] = field(default_factory=dict)
     _pullers: dict[int, tuple[Connection, remote.Puller]] = field(default_factory=dict)
+    _inboxes: dict[int, tuple[Connection, remote.Inbox]] = field(default_factory=dict)
     _tellers: dict[int, tuple[Connection, dict[str, Tell]]] = field(default_factory=dict)
 
     async def open(self, consumer: Connection, source: Connection | None) -> Opened:
@@ -116,14 +123,30 @@ class Links:
         await consumer.client.register_plugin(_LinkPlugin(name, ship(link)))
         return Opened(name=name, share=share, relayed=source is None)
 
+    async def serve(self, source: Connection) -> None:
+        """Let a cluster's scheduler give its values to those who reach it."""
+        if id(source) not in self._outboxes or _has_failed(self._outboxes[id(source)][1]):
+            opening = asyncio.create_task(_open_outbox(source))
+            self._outboxes[id(source)] = (source, opening)
+        await asyncio.shield(self._outboxes[id(source)][1])
+
     def puller(self, source: Connection) -> remote.Puller:
-        """Get this process's own way to a cluster's values, kept from run to run."""
+        """Get this process's own way to a cluster's results, kept from run to run."""
         if id(source) not in self._pullers:
-            puller = remote.Puller(
-                source.scheduler_address, source.connection_args, self.patience_seconds
-            )
-            self._pullers[id(source)] = (source, puller)
+            self._pullers[id(source)] = (source, remote.Puller(self._dialer(source)))
         return self._pullers[id(source)][1]
+
+    def inbox(self, source: Connection) -> remote.Inbox:
+        """Get this process's own way to a cluster's boundary values, for relays."""
+        if id(source) not in self._inboxes:
+            inbox = remote.Inbox(self._dialer(source), window=RELAY_WINDOW)
+            self._inboxes[id(source)] = (source, inbox)
+        return self._inboxes[id(source)][1]
+
+    def _dialer(self, source: Connection) -> remote.Dialer:
+        return remote.Dialer(
+            source.scheduler_address, source.connection_args, self.patience_seconds
+        )
 
     def listen(self, connection: Connection, run: str, tell: Tell) -> Callable[[], None]:
         """Call `tell` with what workers say they have moved for a run.
@@ -155,14 +178,26 @@ class Links:
 
     async def close(self) -> None:
         """Close this process's ways, and take the links back from clusters that live on."""
-        pullers, self._pullers = self._pullers, {}
-        for _, puller in pullers.values():
-            await puller.close()
+        for ways in (self._pullers, self._inboxes):
+            for _, way in ways.values():
+                await way.close()
+            ways.clear()
         opened, self._opened = self._opened, {}
         for consumer, _, opening in opened.values():
             await asyncio.wait({opening})
             if consumer.endpoint.adopted and consumer.alive and not _has_failed(opening):
                 await consumer.client.unregister_worker_plugin(opening.result().name)
+        outboxes, self._outboxes = self._outboxes, {}
+        for source, serving in outboxes.values():
+            await asyncio.wait({serving})
+            if source.endpoint.adopted and source.alive and not _has_failed(serving):
+                client = source.client
+                await client.run_on_scheduler(Shipped(remote.close_outbox), client.id)
+
+
+async def _open_outbox(source: Connection) -> None:
+    client = source.client
+    await client.run_on_scheduler(Shipped(remote.open_outbox), client.id, remote.WINDOW)
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:

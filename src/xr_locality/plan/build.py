@@ -152,6 +152,7 @@ def _check_budget(plan: Plan) -> None:
             "or look at plan().explain() with max_egress='unlimited' for what crosses.",
             nbytes=plan.nbytes_moved,
             usd=plan.usd,
+            moved=tuple((str(a), str(b), nbytes) for (a, b), nbytes in plan.moved.items()),
         )
 
 

@@ -113,6 +113,8 @@ class Partition:
         Layers before optimisation.
     upload_nbytes : int
         Bytes of arrays embedded in the graph, sent with it.
+    layer_nbytes : mapping of str to int
+        Estimated bytes of the largest value of each layer, where it fetches any.
     """
 
     region: Region
@@ -126,6 +128,7 @@ class Partition:
     n_tasks: int | None
     n_layers: int
     upload_nbytes: int
+    layer_nbytes: Mapping[str, int] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

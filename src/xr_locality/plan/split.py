@@ -134,6 +134,7 @@ class _Splitter:
         first = place == self.order[0]
         taken = self._values_taken(place)
         layers: dict[str, Layer] = {}
+        sizes: dict[str, int] = {}
         n_tasks = uploads = 0
         fixed: set[Key] = set()
         for layer in self.structure.layers:
@@ -141,6 +142,8 @@ class _Splitter:
             n_here = int(here.sum())
             if n_here:
                 n_tasks += n_here
+                if fetches:
+                    sizes[layer.name] = int(self.nbytes[layer.start : layer.stop][here].max())
                 kept = self._part(layer, here)
                 if layer.name in fetched and view.is_symbolic(kept):
                     # The engine adds fetches to this layer, which must therefore list its tasks.
@@ -172,6 +175,7 @@ class _Splitter:
             n_tasks=n_tasks,
             n_layers=len(layers),
             upload_nbytes=uploads,
+            layer_nbytes=sizes,
         )
 
     def _part(self, layer: LayerTasks, here: NDArray[np.bool_]) -> Layer:

@@ -14,7 +14,13 @@ from xr_locality.sources.finders import finders
 from xr_locality.sources.futures import CLUSTER
 from xr_locality.sources.ways import Task, Way, way_into
 
-__all__ = ["find_clusters", "find_sources", "find_sources_and_clusters", "find_sources_of_each"]
+__all__ = [
+    "find_clusters",
+    "find_readers",
+    "find_sources",
+    "find_sources_and_clusters",
+    "find_sources_of_each",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +88,24 @@ def find_sources_and_clusters(
     return _stored(found), tuple(clusters)
 
 
+def find_readers(objects: Iterable[object]) -> list[tuple[object, tuple[Found, ...]]]:
+    """Find the objects that read from storage, and what each of them reads.
+
+    Parameters
+    ----------
+    objects : iterable
+        As for `find_sources`.
+
+    Returns
+    -------
+    list of (object, tuple of Found)
+        Each after what it holds: a file, then the array that is read from it.
+    """
+    readers: list[tuple[object, tuple[Found, ...]]] = []
+    _Walker(finders(), readers=readers).walk_all(objects)
+    return readers
+
+
 def find_sources_of_each(objects: Iterable[object]) -> list[tuple[Found, ...]]:
     """Find what each of many objects reads: one search, whose parts are told apart.
 
@@ -141,8 +165,15 @@ class _Walker:
     function as the task before.
     """
 
-    def __init__(self, finders: tuple[SourceFinder, ...]) -> None:
+    def __init__(
+        self,
+        finders: tuple[SourceFinder, ...],
+        *,
+        readers: list[tuple[object, tuple[Found, ...]]] | None = None,
+    ) -> None:
         self._finders = finders
+        # Where to put the objects that read, and what they read.
+        self._readers = readers
         # Classes of functions that finders want to see with their arguments.
         self._calls = frozenset(chain.from_iterable(getattr(each, "calls", ()) for each in finders))
         self._seen: dict[int, tuple[Found, ...]] = {}
@@ -196,7 +227,10 @@ class _Walker:
     def _ask(self, obj: object) -> tuple[Found, ...] | None:
         for finder in self._finders:
             if (found := finder.find(obj, self.walk)) is not None:
-                return tuple(found)
+                listed = tuple(found)
+                if listed and self._readers is not None:
+                    self._readers.append((obj, listed))
+                return listed
         self._strangers += 1
         return None
 

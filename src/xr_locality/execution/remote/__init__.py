@@ -9,24 +9,52 @@ only what pickles by name: dask's ``sizeof``, an object that holds every type
 registered with it, is imported where it is used.
 """
 
+from xr_locality.execution.remote.dialer import Dialer, LinkError
 from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
+from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
-from xr_locality.execution.remote.packing import pack, unpack
-from xr_locality.execution.remote.puller import WINDOW, Puller
+from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, open_outbox
+from xr_locality.execution.remote.packing import pack, receive, unpack
+from xr_locality.execution.remote.puller import Puller
+from xr_locality.execution.remote.readiness import (
+    Readiness,
+    missing,
+    open_managed,
+    read_arrow,
+    read_file,
+    read_zarr,
+)
 from xr_locality.execution.remote.sealing import seal
+from xr_locality.execution.remote.staging import Store, is_receipt, stage
 
 __all__ = [
+    "NOTICE",
     "TOPIC",
     "WINDOW",
+    "Dialer",
+    "Inbox",
     "Link",
+    "LinkError",
     "PartitionOptimizer",
     "Puller",
+    "Readiness",
+    "Store",
+    "close_outbox",
     "fetch",
+    "is_receipt",
     "measure_span",
+    "missing",
+    "open_managed",
+    "open_outbox",
     "pack",
+    "read_arrow",
+    "read_file",
+    "read_zarr",
+    "receive",
     "rename",
     "seal",
     "sizes_of",
+    "stage",
     "unpack",
 ]

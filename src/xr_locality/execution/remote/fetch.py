@@ -12,20 +12,20 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import get_worker
 from distributed.worker_state_machine import SecedeEvent
 
-from xr_locality.execution.remote.puller import Puller
+from xr_locality.execution.remote.dialer import Dialer
+from xr_locality.execution.remote.inbox import Inbox
+from xr_locality.execution.remote.packing import unpack
 from xr_locality.execution.remote.sealing import seal
+from xr_locality.execution.remote.staging import is_receipt
 
 __all__ = ["TOPIC", "Link", "fetch"]
 
 #: Log topic on which workers tell what they have moved.
 TOPIC = "xr-locality"
 
-#: Seconds between two looks at whether a fetch that waits is still wanted.
-_STILL_WANTED_SECONDS = 1.0
-
 
 class Link(WorkerPlugin):
-    """Lets the workers of one cluster pull values from another's scheduler.
+    """Lets the workers of one cluster take values from another's scheduler.
 
     Parameters
     ----------
@@ -42,30 +42,43 @@ class Link(WorkerPlugin):
         self.name = name
         self.sealed = sealed
         self.patience_seconds = patience_seconds
-        self.puller: Puller | None = None
+        self.inbox: Inbox | None = None
+        self.mailbox: Inbox | None = None
 
-    def open(self, key: bytes, worker: Any) -> Puller:
-        """Get the connection, made on first use with the key that a fetch brings."""
-        if self.puller is None:
+    def open(self, key: bytes, worker: Any) -> Inbox:
+        """Get the way to the other cluster, made on first use with the key of a fetch."""
+        if self.inbox is None:
             route = pickle.loads(seal(self.sealed, key))
             if route is None:
-                # The client relays values to this worker's own scheduler.
-                address = worker.scheduler.address
-                arguments = worker.security.get_connection_args("worker")
-            else:
-                address, security = route
-                arguments = security.get_connection_args("client")
-            self.puller = Puller(address, arguments, self.patience_seconds)
-        return self.puller
+                return self.open_mailbox(worker)
+            address, security = route
+            arguments = security.get_connection_args("client")
+            self.inbox = Inbox(Dialer(address, arguments, self.patience_seconds))
+        return self.inbox
+
+    def open_mailbox(self, worker: Any) -> Inbox:
+        """Get the way to what the client has relayed, to the worker's own scheduler."""
+        if self.mailbox is None:
+            arguments = worker.security.get_connection_args("worker")
+            self.mailbox = Inbox(Dialer(worker.scheduler.address, arguments, self.patience_seconds))
+        return self.mailbox
 
     async def teardown(self, worker: Any) -> None:
         """Close the connections when the plugin or the worker goes."""
-        if self.puller is not None:
-            await self.puller.close()
+        for inbox in (self.inbox, self.mailbox):
+            if inbox is not None:
+                await inbox.close()
 
 
 async def fetch(  # noqa: PLR0917 - the arguments of a task
-    link: str, share: bytes, wanted: Key, own: Key, facts: Mapping[str, Any], retries: int
+    link: str,
+    share: bytes,
+    wanted: Key,
+    mailed: Key | None,
+    own: Key,
+    facts: Mapping[str, Any],
+    retries: int,
+    store: tuple[str, bytes] | None = None,
 ) -> Any:
     """Run as a task: wait for a value of another cluster, without holding a slot.
 
@@ -76,42 +89,68 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
     share : bytes
         Opens what the plugin holds.
     wanted : key
-        The value's key on the other cluster.
+        The value's key on the scheduler that the link leads to.
+    mailed : key or None
+        Its key on this cluster's own scheduler once the client has relayed it: for
+        that it is asked where the other scheduler is out of reach; None to fail then.
     own : key
         This task's own key.
     facts : mapping
         What to tell the client, besides the bytes moved.
     retries : int
         How often to try again when a scheduler that has answered before no longer does.
+    store : (str, bytes), optional
+        The plugin that knows the store where large values are staged, and the key that
+        opens it.
     """
     worker = get_worker()
     worker.handle_stimulus(
         SecedeEvent(key=own, compute_duration=0.0, stimulus_id=f"locality-fetch-{time.time()}")
     )
+
+    def is_wanted() -> bool:
+        # A worker cannot interrupt a coroutine: it only forgets the task.
+        task = worker.state.tasks.get(own)
+        return task is not None and task.state != "cancelled"
+
     plugin: Any = worker.plugins[link]
-    puller: Puller = plugin.open(share, worker)
-    for tried in range(retries + 1):
-        started = time.monotonic()
+    inbox: Inbox = plugin.open(share, worker)
+    relayed = facts["relayed"]
+    left = retries
+    while True:
         try:
-            while not await puller.ready(wanted, seconds=_STILL_WANTED_SECONDS):
-                # A worker cannot interrupt a coroutine: it only forgets the task.
-                task = worker.state.tasks.get(own)
-                if task is None or task.state == "cancelled":
-                    puller.forget(wanted)
-                    return None
-            waited = time.monotonic()
-            values, moved = await puller.pull([wanted])
+            received = await inbox.get(wanted, is_wanted)
             break
-        except ConnectionError:
-            if tried == retries or not puller.met:
+        except ConnectionError as error:
+            if not getattr(error, "xr_locality_link", False):
+                # The value itself raised it, when it was unpickled.
                 raise
+            if isinstance(error, ConnectionRefusedError) and mailed is not None and not relayed:
+                ask = {**facts, "key": own, "unreachable": str(error)}
+                worker.log_event(TOPIC, ask)
+                inbox, wanted, relayed = plugin.open_mailbox(worker), mailed, True
+            elif left and inbox.dialer.met:
+                left -= 1
+            else:
+                raise
+    if received is None:
+        return None
+    value, nbytes, moved_seconds = received.value, received.nbytes, received.moved_seconds
+    if store is not None and is_receipt(value):
+        started = time.monotonic()
+        name, opens = store
+        reader: Any = worker.plugins[name]
+        value, nbytes = await reader.read(value, facts["target"], opens)
+        moved_seconds += time.monotonic() - started
+        relayed = False
     worker.log_event(
         TOPIC,
         {
             **facts,
-            "nbytes": moved[wanted],
-            "waited_seconds": waited - started,
-            "moved_seconds": time.monotonic() - waited,
+            "relayed": relayed,
+            "nbytes": nbytes,
+            "waited_seconds": received.waited_seconds,
+            "moved_seconds": moved_seconds,
         },
     )
-    return values[wanted]
+    return unpack(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dask._task_spec import (
@@ -14,9 +15,12 @@ from dask._task_spec import (
 from dask.array.optimization import optimize
 from dask.core import flatten, reverse_dict
 from dask.highlevelgraph import HighLevelGraph
+from dask.order import order
 from dask.typing import Key
 from dask.utils import ensure_dict
 from distributed.shuffle._core import P2PBarrierTask
+
+from xr_locality.execution.remote.gates import gate
 
 __all__ = ["PartitionOptimizer", "rename"]
 
@@ -45,10 +49,22 @@ class PartitionOptimizer:
         Marks the keys of this run.
     fixed : frozenset of key
         Keys that keep their names: Futures.
+    fetches : tuple of key
+        Tasks that fetch values.
+    sends : frozenset of key
+        Values that other regions need.
+    nbytes : mapping of str to int
+        Bytes of the values of each layer.
+    window : int
+        Bytes of values that may wait for fetches.
     """
 
     run: str
     fixed: frozenset[Key]
+    fetches: tuple[Key, ...] = ()
+    sends: frozenset[Key] = frozenset()
+    nbytes: Mapping[str, int] = field(default_factory=dict)
+    window: int = 0
 
     def __call__(self, graph: Any, keys: Any, **_: Any) -> dict[Key, Any]:
         """Optimise a graph for some keys; called by dask, on the scheduler."""
@@ -63,6 +79,16 @@ class PartitionOptimizer:
             # It names what it has fused twice, the second one a task that hands on the first.
             dependents = reverse_dict(DependenciesMapping(optimized))
             optimized = resolve_aliases(optimized, wanted, dependents)
+        if self.fetches and sum(map(self._nbytes_of, optimized)) > self.window:
+            # Whoever makes the values orders them as these are ordered.
+            priorities = order(optimized)
+            optimized = gate(
+                optimized,
+                fetches=sorted(self.fetches, key=priorities.__getitem__),
+                sends=self.sends,
+                nbytes=self._nbytes_of,
+                window=self.window,
+            )
         names = {
             key: rename(key, self.run)
             for key, task in optimized.items()
@@ -72,3 +98,7 @@ class PartitionOptimizer:
             names.get(key, key): task.substitute(names, key=names.get(key, key))
             for key, task in optimized.items()
         }
+
+    def _nbytes_of(self, key: Key) -> int:
+        layer = key[0] if isinstance(key, tuple) and key else key
+        return self.nbytes.get(layer, 0) if isinstance(layer, str) else 0

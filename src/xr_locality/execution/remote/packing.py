@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
+from distributed.protocol.compression import decompress
+from distributed.protocol.serialize import merge_and_deserialize
+from distributed.utils import nbytes as frame_nbytes
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "receive", "unpack"]
 
 #: Marks a packed array; a plain tuple, so that no class of ours need exist where it arrives.
 _PERMUTED = "xr-locality:permuted"
@@ -58,3 +62,45 @@ def unpack(value: Any) -> Any:
         inverse = sorted(range(len(order)), key=order.__getitem__)
         return unpack(base)[ways].transpose(inverse)
     return tuple(map(unpack, value))
+
+
+async def receive(
+    sent: Any, kind: str | None = None, *, offload_nbytes: int | None = None
+) -> tuple[Any, int]:
+    """Make a value, still packed, of what came; count its bytes as they came.
+
+    Parameters
+    ----------
+    sent : Serialized or object
+        What came, compressed or not; within one process the value itself.
+    kind : str, optional
+        Name of the type that must come of it.
+    offload_nbytes : int, optional
+        Larger ones are deserialised in a thread.
+
+    Raises
+    ------
+    TypeError
+        If it is of another type.
+    """
+    if not hasattr(sent, "frames"):
+        # Within one process nothing is serialised: the value itself comes.
+        from dask.sizeof import sizeof
+
+        value = getattr(sent, "data", sent)
+        return value, int(sizeof(value))
+    nbytes = sum(map(frame_nbytes, sent.frames))
+    if offload_nbytes is not None and nbytes > offload_nbytes:
+        value = await asyncio.to_thread(_deserialize, sent)
+    else:
+        value = _deserialize(sent)
+    found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    if kind is not None and found.rpartition(".")[2] != kind.rpartition(".")[2]:
+        raise TypeError(f"A value of type {kind} was sent, and one of type {found} came of it.")
+    return value, nbytes
+
+
+def _deserialize(sent: Any) -> Any:
+    frames = decompress(sent.header, sent.frames) if "compression" in sent.header else sent.frames
+    # Large frames come in pieces.
+    return merge_and_deserialize(sent.header, frames)

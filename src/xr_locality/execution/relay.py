@@ -1,0 +1,118 @@
+"""Carries boundary values through this process, within a window of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask.typing import Key
+from distributed import Future
+
+from xr_locality.endpoints.base import Connection
+from xr_locality.execution import remote
+
+__all__ = ["Relay"]
+#: Seconds that a cluster may take to have a worker that takes a value.
+_WORKER_SECONDS = 300
+
+
+@dataclass(slots=True)
+class _Mailer:
+    """Puts values on one cluster: what gathers while some are sent goes together."""
+
+    target: Connection
+    queued: dict[Key, Any] = field(default_factory=dict)
+    sent: dict[Key, asyncio.Future[Future[Any]]] = field(default_factory=dict)
+    sending: asyncio.Task[None] | None = None
+
+    async def send(self, name: Key, value: Any) -> Future[Any]:
+        """Put a value there, and get the Future that keeps it."""
+        self.queued[name] = value
+        self.sent[name] = asyncio.get_running_loop().create_future()
+        if self.sending is None or self.sending.done():
+            self.sending = asyncio.create_task(self._send())
+        return await self.sent[name]
+
+    async def _send(self) -> None:
+        client = self.target.client
+        while self.queued:
+            values, self.queued = self.queued, {}
+            try:
+                # Not direct: of a gateway's cluster only the scheduler can be reached.
+                held = await client.scatter(
+                    values, hash=False, direct=False, timeout=_WORKER_SECONDS
+                )
+                await getattr(client.scheduler, remote.NOTICE)(keys=list(values))
+            except Exception as error:  # noqa: BLE001 - handed to those who wait
+                for name in values:
+                    self.sent.pop(name).set_exception(error)
+                continue
+            for name in values:
+                waiter = self.sent.pop(name)
+                if not waiter.done():
+                    waiter.set_result(held[name])
+
+
+@dataclass(slots=True, kw_only=True)
+class Relay:
+    """Carries the boundary values of one run that cannot go from region to region.
+
+    What has come and has not gone on yet fills the window of the inbox that it came
+    by, and nothing more is asked for while that is full.
+    """
+
+    _mailers: dict[int, _Mailer] = field(default_factory=dict)
+    #: What keeps the values on the clusters that fetch them.
+    _mailed: list[Future[Any]] = field(default_factory=list)
+
+    async def carry(
+        self, inbox: remote.Inbox, wanted: Key, *, name: Key, targets: Iterable[Connection]
+    ) -> tuple[int, bool]:
+        """Carry one value from a cluster to others, as it is packed.
+
+        Parameters
+        ----------
+        inbox : Inbox
+            The way to the cluster that makes it.
+        wanted, name : key
+            Its key there, and the one that it gets on the others.
+        targets : iterable of Connection
+            The clusters that fetch it.
+
+        Returns
+        -------
+        nbytes : int
+            Its bytes as serialised.
+        is_receipt : bool
+            Whether it only tells where the value has been staged.
+
+        Raises
+        ------
+        ConnectionError
+            If one of them is out of reach.
+        Exception
+            What the value raised while it was deserialised.
+        """
+        received = await inbox.get(wanted, lambda: True)
+        assert received is not None
+        try:
+            for target in targets:
+                mailer = self._mailers.setdefault(id(target), _Mailer(target))
+                try:
+                    self._mailed.append(await mailer.send(name, received.value))
+                except (OSError, TimeoutError) as error:
+                    raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
+        finally:
+            inbox.release(received.nbytes)
+        return received.nbytes, remote.is_receipt(received.value)
+
+    def close(self) -> None:
+        """Let the clusters forget what they were sent; may be called twice."""
+        for mailer in self._mailers.values():
+            if mailer.sending is not None:
+                mailer.sending.cancel()
+        for future in self._mailed:
+            future.release()
+        self._mailed.clear()

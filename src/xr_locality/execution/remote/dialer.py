@@ -1,0 +1,127 @@
+"""Connections to another cluster's scheduler, kept warm, tried again when they break."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distributed.core import ConnectionPool, send_recv
+
+__all__ = ["Dialer", "LinkError"]
+
+#: Seconds in which a scheduler that has never answered must answer.
+FIRST_CONTACT_SECONDS = 10.0
+
+#: Connections to one scheduler at most.
+_CONNECTIONS = 16
+
+
+def LinkError(message: str, *, met: bool) -> ConnectionError:  # noqa: N802 - stands for a class
+    """Make the error of a link that does not answer.
+
+    A built-in one, so that it can be unpickled anywhere; marked, so that it is not
+    taken for an error that a value raised while it was unpickled.
+    """
+    error = ConnectionError(message) if met else ConnectionRefusedError(message)
+    error.xr_locality_link = True  # type: ignore[attr-defined]
+    return error
+
+
+@dataclass
+class Dialer:
+    """Calls a scheduler over pooled connections.
+
+    Parameters
+    ----------
+    address : str
+        The scheduler.
+    connection_args : mapping
+        How to connect to it.
+    patience_seconds : float
+        How long it may be out of reach.
+    """
+
+    address: str
+    connection_args: Mapping[str, Any]
+    patience_seconds: float
+    #: Whether the scheduler has answered before: one that never did is out of reach.
+    met: bool = False
+    _pool: ConnectionPool | None = None
+
+    async def call(self, operation: str, *, patient: bool = True, **arguments: Any) -> Any:
+        """Send one request, trying again while the scheduler is out of reach.
+
+        Parameters
+        ----------
+        operation : str
+            A handler's name.
+        patient : bool, optional
+            Whether the answer may take as long as it takes: values do. A dead link
+            ends them by TCP's own timeout.
+        **arguments : Any
+            The handler's.
+
+        Raises
+        ------
+        ConnectionError
+            If it does not answer in time; ConnectionRefusedError if it never has.
+        """
+        patience = self.patience_seconds if self.met else FIRST_CONTACT_SECONDS
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        pause = 0.1
+        while True:
+            try:
+                async with asyncio.timeout_at(None if patient else deadline):
+                    return await self.ask(operation, **arguments)
+            except (OSError, TimeoutError) as error:
+                if loop.time() + pause > deadline:
+                    raise LinkError(
+                        f"no answer to {operation!r} from the scheduler for {patience:g} s "
+                        f"({type(error).__name__}: {error})",
+                        met=self.met,
+                    ) from error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+    async def ask(self, operation: str, *, confirm: bool = False, **arguments: Any) -> Any:
+        """Send one request, once.
+
+        Parameters
+        ----------
+        operation : str
+            A handler's name.
+        confirm : bool, optional
+            Whether to tell the handler that its answer has arrived, if it has data.
+        **arguments : Any
+            The handler's.
+        """
+        pool = await self._opened()
+        comm = await pool.connect(self.address, timeout=self.patience_seconds)
+        try:
+            reply = await send_recv(comm, op=operation, **arguments)
+            if confirm and reply and reply.get("data"):
+                await comm.write("OK")
+        finally:
+            pool.reuse(self.address, comm)
+        self.met = True
+        return reply
+
+    async def close(self) -> None:
+        """Close the connections; may be called twice."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def _opened(self) -> ConnectionPool:
+        if self._pool is None:
+            pool = self._pool = ConnectionPool(
+                limit=_CONNECTIONS,
+                deserialize=False,
+                connection_args=dict(self.connection_args),
+                timeout=self.patience_seconds,
+            )
+            await pool.start()
+        return self._pool

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client, Scheduler, Worker
+
+from xr_locality.execution import remote
+from xr_locality.execution.remote.outbox import TAKE, Outbox, close_outbox, open_outbox
+
+MB = 10**6
+
+
+@dataclass
+class Cluster:
+    """A cluster on this loop, and ways to its values."""
+
+    scheduler: Scheduler
+    client: Client
+
+    @property
+    def outbox(self) -> Outbox:
+        """What hands out its values."""
+        outbox: Any = self.scheduler.plugins["xr-locality-outbox-1"]
+        return outbox
+
+    def dialer(self) -> remote.Dialer:
+        """Make connections as a worker elsewhere does."""
+        return remote.Dialer(self.scheduler.address, self.client.connection_args, 2.0)
+
+
+@asynccontextmanager
+async def cluster(window: int = remote.WINDOW) -> AsyncIterator[Cluster]:
+    """Start a cluster of one worker whose scheduler hands out values."""
+    quiet: dict[str, Any] = {"dashboard": False, "port": 0, "host": "127.0.0.1"}
+    async with (
+        Scheduler(**quiet) as scheduler,
+        Worker(scheduler.address, nthreads=2, memory_limit=0),
+        Client(scheduler.address, asynchronous=True, set_as_default=False) as client,
+    ):
+        open_outbox(client.id, window, dask_scheduler=scheduler)
+        yield Cluster(scheduler, client)
+
+
+@asynccontextmanager
+async def inbox(there: Cluster, **how: Any) -> AsyncIterator[remote.Inbox]:
+    """Make a reader, and close it."""
+    made = remote.Inbox(there.dialer(), **how)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a test within a time that only a hang exceeds."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(60):
+            await test()
+
+    asyncio.run(limited())
+
+
+def wanted() -> bool:
+    """Say that somebody still waits."""
+    return True
+
+
+def n_gathers(there: Cluster) -> int:
+    """Count how often the scheduler has collected values."""
+    told = [event for _, event in there.scheduler.get_events("all")]
+    return sum(event.get("action") == "gather" for event in told)
+
+
+def test_small_values_go_together() -> None:
+    """Many small values that are ready cross in few replies."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            futures = await there.client.scatter({f"x{n}": np.full(100, n) for n in range(500)})
+            got = await asyncio.gather(*(reader.get(key, wanted) for key in futures))
+            assert [each.value[0] for each in got if each] == list(range(500))
+            assert sum(each.nbytes for each in got if each) == 500 * 800
+            assert n_gathers(there) < 20
+
+    run(test)
+
+
+def test_a_value_is_taken_when_it_is_made() -> None:
+    """A value that is asked for before it exists comes when it does."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            getting = asyncio.create_task(reader.get("late", wanted))
+            other = there.client.submit(abs, -1, key="other")
+            assert (got := await reader.get("other", wanted)) is not None
+            assert got.value == 1
+            assert not getting.done()
+            late = there.client.submit(abs, -2, key="late")
+            assert (got := await getting) is not None
+            assert got.value == 2
+            del other, late
+
+    run(test)
+
+
+def test_scheduler_holds_no_more_than_its_window() -> None:
+    """However many read at once, a scheduler holds a window of bytes and one value."""
+
+    async def test() -> None:
+        async with cluster(window=8 * MB) as there:
+            values = {f"x{n}": np.zeros(2 * MB, "u1") for n in range(40)}
+            futures = await there.client.scatter(values)
+            async with inbox(there) as one, inbox(there) as other:
+                await asyncio.gather(
+                    *(one.get(key, wanted) for key in list(futures)[:20]),
+                    *(other.get(key, wanted) for key in list(futures)[20:]),
+                )
+            assert 8 * MB <= there.outbox.most_held <= 11 * MB
+            assert there.outbox.held == 0
+
+    run(test)
+
+
+def test_reader_takes_no_more_than_its_window() -> None:
+    """A reader asks for nothing more while what has arrived has not been released."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there, window=10 * MB) as reader:
+            values = {f"x{n}": np.zeros(9 * MB, "u1") for n in range(20)}
+            futures = await there.client.scatter(values)
+            most = 0
+
+            async def use(key: str) -> None:
+                nonlocal most
+                got = await reader.get(key, wanted)
+                assert got is not None
+                most = max(most, reader.held)
+                await asyncio.sleep(0)
+                reader.release(got.nbytes)
+
+            await asyncio.gather(*map(use, futures))
+            assert most <= 10 * MB + 5 * 9 * MB
+            assert reader.held == 0
+
+    run(test)
+
+
+def test_broken_connections_are_made_up_for() -> None:
+    """What is lost with a connection is asked for again, and all values arrive."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            values = {f"x{n}": np.full(MB, n, "u1") for n in range(60)}
+            futures = await there.client.scatter(values)
+            getting = [asyncio.create_task(reader.get(key, wanted)) for key in futures]
+            await getting[0]
+            for comm, operation in list(there.scheduler._comms.items()):
+                if operation == TAKE:
+                    comm.abort()
+            got = await asyncio.gather(*getting)
+            assert [int(each.value[0]) for each in got if each] == list(range(60))
+
+    run(test)
+
+
+def test_lost_value_is_waited_for() -> None:
+    """A value whose worker is gone comes from the one that makes it again."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            first = there.client.submit(abs, -1, key="x")
+            await first
+            (worker,) = there.scheduler.workers
+            await there.scheduler.retire_workers([worker], remove=True, close_workers=True)
+            getting = asyncio.create_task(reader.get("x", wanted))
+            async with Worker(there.scheduler.address, nthreads=1, memory_limit=0):
+                assert (got := await getting) is not None
+                assert got.value == 1
+
+    run(test)
+
+
+def test_what_nobody_wants_is_not_waited_for() -> None:
+    """A wait ends when nobody wants the value, and the scheduler forgets it."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            assert await reader.get("never", lambda: False) is None
+            for _ in range(1000):
+                if not there.outbox._wanted_by:
+                    break
+                await asyncio.sleep(0.01)
+            assert not there.outbox._wanted_by
+
+    run(test)
+
+
+class Stubborn:
+    """A value that cannot be opened where it arrives."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ConnectionError("the store inside does not answer")
+
+
+def test_value_that_cannot_be_deserialised_fails_at_once() -> None:
+    """What a value raises is its own error, not that of a link, and is not tried again."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            made = there.client.submit(Stubborn, key="stubborn")
+            with pytest.raises(ConnectionError, match="the store inside") as caught:
+                await reader.get("stubborn", wanted)
+            assert not hasattr(caught.value, "xr_locality_link")
+            assert n_gathers(there) == 1
+            del made
+
+    run(test)
+
+
+def test_scheduler_out_of_reach_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that never answers ends all waits within its time."""
+    from xr_locality.execution.remote import dialer
+
+    monkeypatch.setattr(dialer, "FIRST_CONTACT_SECONDS", 0.3)
+
+    async def test() -> None:
+        reader = remote.Inbox(remote.Dialer("tcp://127.0.0.1:1", {}, 1.0))
+        try:
+            answers = await asyncio.gather(
+                reader.get("a", wanted), reader.get("b", wanted), return_exceptions=True
+            )
+        finally:
+            await reader.close()
+        assert all(isinstance(answer, ConnectionRefusedError) for answer in answers)
+
+    run(test)
+
+
+def test_nothing_is_left_on_the_scheduler() -> None:
+    """When the last client needs it no more, plugin and handlers are gone."""
+
+    async def test() -> None:
+        async with cluster() as there:
+            before = set(there.scheduler.handlers)
+            open_outbox("another", remote.WINDOW, dask_scheduler=there.scheduler)
+            assert TAKE in before
+            close_outbox(there.client.id, dask_scheduler=there.scheduler)
+            assert TAKE not in there.scheduler.handlers
+            assert "xr-locality-outbox-1" not in there.scheduler.plugins
+
+    run(test)
