@@ -37,6 +37,7 @@ from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.portable import open_files_again
+from xr_locality.plan.residency import Residency
 from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.preflight import Preflight
-    from xr_locality.execution.progress import Callback
+    from xr_locality.execution.progress import Callback, Watchers
     from xr_locality.execution.report import Report
     from xr_locality.execution.shared import Shared
     from xr_locality.execution.transfer import Links
@@ -205,8 +206,8 @@ class Session:
         ----------
         *collections : Any
             As ``dask.compute`` takes them.
-        callbacks : sequence of callable
-            Told of what happens, see :class:`xr_locality.execution.progress.Progress`.
+        callbacks : sequence of Callback
+            Told of what happens, see :class:`~xr_locality.execution.progress.Callback`.
         asynchronous : bool, optional
             Return at once what is to be awaited. Planning, too, is done then, in a
             thread, and its errors are raised by the ``await``; cancelling that cancels
@@ -276,8 +277,19 @@ class Session:
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
-    def persist(self, *collections: Any, **policy: Any) -> tuple[Any, ...]:
+    def persist(
+        self, *collections: Any, callbacks: Sequence[Callback] = (), **policy: Any
+    ) -> tuple[Any, ...]:
         """Compute collections and leave their chunks in the regions where they are made.
+
+        Parameters
+        ----------
+        *collections : Any
+            As ``dask.persist`` takes them.
+        callbacks : sequence of Callback
+            Told of what happens.
+        **policy : Any
+            Settings for this run alone.
 
         Returns
         -------
@@ -289,14 +301,17 @@ class Session:
             return bundle.rebuild([])
         kept: dict[Key, Kept] = {}
         with self._audit(self.settings(**policy)) as audit:
-            plan = self._plan(bundle, ahead=True, **policy)
-            self._run(plan, (), audit, keep=kept)
+            plan = self._plan(bundle, ahead=True, results_stay=True, **policy)
+            self._run(plan, callbacks, audit, keep=kept)
+        residency = Residency.of(plan.sources, plan.bundle.graph())
         values = {
             key: HeldValue(
                 region=each.region,
                 future=each.future,
                 pull=partial(self._pull, each.connection, each.future),
                 nbytes=each.nbytes,
+                kept=residency.of_key(key) if residency.kept else {},
+                here=plan.client,
             )
             for key, each in kept.items()
         }
@@ -436,11 +451,18 @@ class Session:
             find_cluster=self.find,
         )
 
-    def _plan(self, bundle: Bundle, *, ahead: bool = False, **policy: Any) -> Plan:
+    def _plan(
+        self,
+        bundle: Bundle,
+        *,
+        ahead: bool = False,
+        results_stay: bool = False,
+        **policy: Any,
+    ) -> Plan:
         """Plan; with `ahead`, check the endpoints meanwhile that may be needed."""
         if ahead and self._of_parent:
             raise _forked()
-        circumstances = self.circumstances(**policy)
+        circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
         if ahead:
             circumstances = replace(circumstances, surveyed=self._anticipate)
         return build_plan(bundle, circumstances, session=self)
@@ -490,8 +512,9 @@ class Session:
         keep: dict[Key, Kept] | None = None,
     ) -> Iterator[tuple[BackgroundLoop, Coroutine[Any, Any, tuple[dict[Any, Any], Report]]]]:
         """Give the coroutine that executes a plan, and the loop for it; show progress."""
+        from xr_locality.execution.bars import watch
         from xr_locality.execution.execute import execute_plan
-        from xr_locality.execution.progress import watch
+        from xr_locality.execution.progress import Watchers
 
         settings, audit.plan = audit.settings, plan
         self._tell_if_local(plan)
@@ -503,10 +526,11 @@ class Session:
         assert preflight is not None
         annotations = dict(get_annotations())
         with ExitStack() as stack:
-            bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
+            bars = watch(settings.progress, plan=plan)
             watching = list(callbacks)
             if bars is not None:
                 watching.append(stack.enter_context(bars))
+            watchers = Watchers(tuple(watching))
             try:
                 yield (
                     loop,
@@ -518,7 +542,7 @@ class Session:
                         audit=audit,
                         settings=settings,
                         annotations=annotations,
-                        callbacks=tuple(watching),
+                        watchers=watchers,
                         keep=keep,
                     ),
                 )
@@ -534,6 +558,7 @@ class Session:
                     LocalityWarning,
                     stacklevel=_frames_of_ours(),
                 )
+        _complain(watchers)
 
     def _note(self, values: dict[Any, Any], report: Report) -> dict[Any, Any]:
         """Keep a run's report, and hand on its values."""
@@ -639,6 +664,12 @@ def _frames_of_ours() -> int:
     ):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _complain(watchers: Watchers) -> None:
+    """Warn of callbacks that failed, where the user is."""
+    for complaint in watchers.complaints():
+        warnings.warn(complaint, LocalityWarning, stacklevel=_frames_of_ours())
 
 
 def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:

@@ -15,12 +15,13 @@ from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
 from xr_locality.execution.audit import Audit
 from xr_locality.execution.engine import Kept, Run
+from xr_locality.execution.opening import open_regions
 from xr_locality.execution.preflight import Preflight
-from xr_locality.execution.progress import Callback
+from xr_locality.execution.progress import Watchers
 from xr_locality.execution.report import Report
 from xr_locality.execution.staging import Staging
-from xr_locality.execution.starting import open_telling, workers_for
 from xr_locality.execution.transfer import Links
+from xr_locality.execution.width import workers_for
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
 from xr_locality.regions.model import Region
@@ -42,7 +43,7 @@ async def execute_plan(
     audit: Audit,
     settings: Settings,
     annotations: Mapping[str, Any],
-    callbacks: tuple[Callback, ...],
+    watchers: Watchers,
     keep: dict[Key, Kept] | None,
 ) -> tuple[dict[Any, Any], Report]:
     """Open what a plan needs, run it, and give back the workers asked for."""
@@ -57,7 +58,7 @@ async def execute_plan(
         staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
     before = set(pool.connections.values())
-    connections = await open_telling(pool, plan.regions, callbacks=callbacks)
+    connections = await open_regions(pool, plan.regions, watchers=watchers)
     audit.opened(
         {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
     )
@@ -94,7 +95,7 @@ async def execute_plan(
             costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
-            callbacks=callbacks,
+            watchers=watchers,
             keep=keep,
         )
         return await _execute(run, audit)

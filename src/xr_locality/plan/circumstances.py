@@ -36,6 +36,8 @@ class Circumstances:
     surveyed : callable, optional
         Told the regions that may run tasks as soon as they are known, while the
         placement is still being decided. It must start nothing that costs.
+    results_stay : bool
+        Whether results stay where they are made, as with ``persist``.
     """
 
     settings: Settings
@@ -45,6 +47,7 @@ class Circumstances:
     find_cluster: Callable[[str], Region | None]
     solver: Solver = solve
     surveyed: Callable[[Collection[Region]], None] | None = None
+    results_stay: bool = False
 
     @property
     def client(self) -> Region:
