@@ -12,6 +12,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE / "_examples"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 # What a page shows must not depend on who builds it. dask writes its defaults there.
+os.environ["DASK_LOCALITY__PROGRESS"] = "false"
 os.environ["DASK_CONFIG"] = str(HERE / "_build" / "dask")
 
 project = "xr-locality"

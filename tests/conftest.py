@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import dask
@@ -20,6 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # servers of their own say so.
 os.environ["DASK_LOCALITY__PROBE"] = "never"
 dask.config.set({"locality.probe": "never"})
+
+# Nor does it note clusters among the user's own.
+_state = tempfile.mkdtemp(prefix="xr-locality-state-")
+atexit.register(shutil.rmtree, _state, ignore_errors=True)
+os.environ["DASK_LOCALITY__STATE_DIRECTORY"] = _state
+dask.config.set({"locality.state-directory": _state})
 
 pytest_plugins = ["xr_locality.testing.fixtures"]
 

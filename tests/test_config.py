@@ -63,6 +63,8 @@ class TestDefaults:
             source_check="error",
             audit_log=None,
             audit_required=False,
+            lease=300.0,
+            state_directory=None,
             prices={},
             links={},
             staging={},
@@ -275,6 +277,11 @@ class TestWhereSettingsComeFrom:
     def test_durations(self, name: str, given: object, seconds: float) -> None:
         """A timeout is seconds, or text with a unit."""
         assert getattr(read(**{name: given}), name) == seconds
+
+    @pytest.mark.parametrize(("given", "seconds"), [("never", None), ("90 s", 90.0), (5, 5.0)])
+    def test_lease(self, given: object, seconds: float | None) -> None:
+        """A lease is a time, or there is none."""
+        assert read(lease=given).lease == seconds
 
     @pytest.mark.parametrize("given", ["/somewhere", Path("/somewhere")])
     def test_directory(self, given: object) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, Literal, TypeVar, overload
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
@@ -55,19 +55,37 @@ def plan(*collections: Any, **policy: Any) -> Plan:
     return current_session().plan(*collections, **policy)
 
 
-def compute(*collections: Any, **policy: Any) -> tuple[Any, ...]:
+@overload
+def compute(
+    *collections: Any, asynchronous: Literal[False] = False, **policy: Any
+) -> tuple[Any, ...]: ...
+
+
+@overload
+def compute(
+    *collections: Any, asynchronous: Literal[True], **policy: Any
+) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
+
+
+def compute(
+    *collections: Any, asynchronous: bool = False, **policy: Any
+) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
     """Compute collections, each part of their graph beside its data.
 
     Parameters
     ----------
     *collections : Any
         As ``dask.compute`` takes them.
+    asynchronous : bool, optional
+        Return at once what is to be awaited, and leave the caller's event loop free.
+        All errors are raised by the ``await``; cancelling it cancels the run in every
+        region.
     **policy : Any
         Settings for this run, see :class:`Session`.
 
     Returns
     -------
-    tuple
+    tuple, or coroutine of it
         As ``dask.compute`` returns it: the same values, dtypes, coordinates,
         attributes and encodings as without xr-locality.
 
@@ -78,7 +96,10 @@ def compute(*collections: Any, **policy: Any) -> tuple[Any, ...]:
     ExecutionError
         If a run broke after it had started.
     """
-    return current_session().compute(*collections, **policy)
+    session = current_session()
+    computed: tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]
+    computed = session.compute(*collections, asynchronous=asynchronous, **policy)  # type: ignore[call-overload]
+    return computed
 
 
 def persist(*collections: Any, **policy: Any) -> tuple[Any, ...]:

@@ -6,12 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any, Final, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 from xr_locality.config import Objective, Probing
 from xr_locality.errors import LocalityError, LocalityErrorGroup
+
+if TYPE_CHECKING:
+    from xr_locality.endpoints.clusters import ClusterFacts
 
 __all__ = ["COMMANDS", "Command", "main"]
 
@@ -187,6 +190,46 @@ def _endpoint_text(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _add_clusters_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reap",
+        action="store_true",
+        help="end those whose process has gone, on this machine; no other is touched",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run_clusters(given: argparse.Namespace) -> int:
+    from xr_locality.session import current_session
+
+    found = current_session().clusters(reap=given.reap)
+    if given.json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+    else:
+        print("\n".join(map(_cluster_text, found)) or "no cluster")
+    return 1 if any(each.is_left_over or each.problem is not None for each in found) else 0
+
+
+def _cluster_text(found: ClusterFacts) -> str:
+    words = {
+        "alive": "its process runs",
+        "gone": "left over: its process has gone",
+        "elsewhere": "started from another machine",
+        "unknown": "not started by xr-locality on this machine",
+    }
+    age = "" if found.seconds is None else f"  {_age(found.seconds)}"
+    what = "ended" if found.reaped else words[found.owner]
+    if found.name is None and found.seconds is None:
+        return f"{found.region}  {found.gateway}  not asked: {found.problem}"
+    problem = "" if found.problem is None else f" ({found.problem})"
+    return f"{found.region}  {found.name or 'no name'}{age}  {what}{problem}"
+
+
+def _age(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
 def _url(text: str) -> str:
     from xr_locality.regions.store import Store
 
@@ -328,6 +371,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         add_arguments=_add_endpoints_arguments,
         run=_run_endpoints,
     ),
+    "clusters": Command(
+        summary="list the clusters that run for you, and end those whose process has gone",
+        add_arguments=_add_clusters_arguments,
+        run=_run_clusters,
+    ),
     "where": Command(
         summary="say in which region data lie, and how that is known",
         add_arguments=_add_where_arguments,
@@ -369,7 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, 1 after an error of the library's, 130 after Ctrl-C, or what
         the command says: 1 if a region is not known, an entry has a problem or no
-        endpoint, an endpoint does not answer.
+        endpoint, an endpoint does not answer, a cluster is left over.
 
     Raises
     ------

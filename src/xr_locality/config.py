@@ -50,6 +50,7 @@ Transfer: TypeAlias = Literal["direct", "relay", "stage", "auto"]
 
 _NAMESPACE: Final = "locality"
 _UNLIMITED: Final = "unlimited"
+_NEVER: Final = "never"
 
 _DEFAULTS: Final[Mapping[str, Any]] = yaml.safe_load(
     resources.files("xr_locality").joinpath("locality.yaml").read_text("utf-8")
@@ -142,6 +143,11 @@ class Settings:
     audit_log: str | None
     #: Whether nothing is started where no record can be kept.
     audit_required: bool
+    #: How long a cluster of ours outlives the last sign of this process, in seconds;
+    #: None for ever.
+    lease: float | None
+    #: Where clusters of ours are noted; None for the user's directory for programs' state.
+    state_directory: str | None
     #: The user's own prices, ``"source -> target"`` to USD per GB.
     prices: Mapping[str, float]
     #: The user's own figures of the network, ``"source -> target"``.
@@ -398,6 +404,10 @@ def _duration(given: _Given) -> float:
     return seconds
 
 
+def _lease(given: _Given) -> float | None:
+    return None if given.value is None or given.value == _NEVER else _duration(given)
+
+
 def _directory(given: _Given) -> str | None:
     if given.value is None:
         return None
@@ -562,6 +572,8 @@ _CHECKS: Final[Mapping[str, Callable[[_Given], Any]]] = {
     "source_check": _choice(get_args(Severity)),
     "audit_log": _audit_log,
     "audit_required": _yes_or_no,
+    "lease": _lease,
+    "state_directory": _directory,
     "prices": _prices,
     "links": _links,
     "staging": _staging,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from dask.base import get_annotations
 from dask.typing import Key
@@ -35,6 +37,7 @@ from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.portable import open_files_again
+from xr_locality.plan.residency import Residency
 from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.model import LOCAL, Region
@@ -44,12 +47,14 @@ if TYPE_CHECKING:
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.endpoints.base import EndpointFacts
+    from xr_locality.endpoints.clusters import ClusterFacts
     from xr_locality.execution.audit import Audit
     from xr_locality.execution.engine import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.preflight import Preflight
-    from xr_locality.execution.progress import Callback
+    from xr_locality.execution.progress import Callback, Watchers
     from xr_locality.execution.report import Report
+    from xr_locality.execution.shared import Shared
     from xr_locality.execution.transfer import Links
 
 __all__ = ["Session", "current_session"]
@@ -71,7 +76,8 @@ class Session:
 
     A context manager: inside it, ``ds.locality.compute()`` uses this session.
     Endpoints are opened when a plan first needs them, in parallel, stay open
-    for the next run, and are closed at the end: those that the session opened.
+    for the next run, and are closed at the end: those that sessions opened. Sessions
+    of a process with equal endpoints share them; the last one to close closes them.
 
     Parameters
     ----------
@@ -83,8 +89,8 @@ class Session:
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
-        ``probe``, ``probe_timeout``, ``cache_directory``, ``allowed_regions``,
-        ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
+        ``lease``, ``state_directory``, ``probe``, ``probe_timeout``, ``cache_directory``,
+        ``allowed_regions``, ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.
 
     Raises
     ------
@@ -112,10 +118,9 @@ class Session:
         self._settings = config.read(**policy)
         self._endpoints = _to_endpoints(self._settings)
         self._lock = threading.RLock()
-        self._loop: BackgroundLoop | None = None
-        self._pool: EndpointPool | None = None
-        self._links: Links | None = None
         self._preflight: Preflight | None = None
+        self._shared: Shared | None = None
+        self._of_parent = False
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
         #: What runs on the loop.
         self._running: set[asyncio.Task[Any]] = set()
@@ -125,6 +130,19 @@ class Session:
         self._told_relay: set[tuple[Region, Region]] = set()
         #: What was measured, the latest last.
         self.reports: list[Report] = []
+        _all_sessions.add(self)
+
+    @property
+    def _pool(self) -> EndpointPool | None:
+        return None if self._shared is None else self._shared.pool
+
+    @property
+    def _loop(self) -> BackgroundLoop | None:
+        return None if self._shared is None else self._shared.loop
+
+    @property
+    def _links(self) -> Links | None:
+        return None if self._shared is None else self._shared.links
 
     @classmethod
     def current(cls) -> Session:
@@ -157,25 +175,53 @@ class Session:
         """
         return self._plan(unpack(*collections), **policy)
 
+    @overload
     def compute(
-        self, *collections: Any, callbacks: Sequence[Callback] = (), **policy: Any
-    ) -> tuple[Any, ...]:
+        self,
+        *collections: Any,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: Literal[False] = False,
+        **policy: Any,
+    ) -> tuple[Any, ...]: ...
+
+    @overload
+    def compute(
+        self,
+        *collections: Any,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: Literal[True],
+        **policy: Any,
+    ) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
+
+    def compute(
+        self,
+        *collections: Any,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: bool = False,
+        **policy: Any,
+    ) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
         """Compute collections, each part beside its data.
 
         Parameters
         ----------
         *collections : Any
             As ``dask.compute`` takes them.
-        callbacks : sequence of callable
-            Told of what happens, see :class:`xr_locality.execution.progress.Progress`.
+        callbacks : sequence of Callback
+            Told of what happens, see :class:`~xr_locality.execution.progress.Callback`.
+        asynchronous : bool, optional
+            Return at once what is to be awaited. Planning, too, is done then, in a
+            thread, and its errors are raised by the ``await``; cancelling that cancels
+            the run in every region.
         **policy : Any
             Settings for this run alone.
 
         Returns
         -------
-        tuple
+        tuple, or coroutine of it
             The collections with their values, others as they were.
         """
+        if asynchronous:
+            return self._compute_awaited(collections, callbacks, policy)
         if policy.get("endpoints") is not None:
             with Session(**{**self._policy, **policy}) as session:
                 return session.compute(*collections, callbacks=callbacks)
@@ -188,9 +234,35 @@ class Session:
         if not bundle.parts:
             return bundle.rebuild([])
         with self._audit(self.settings(**policy)) as audit:
-            plan = self._plan(bundle, **policy)
+            plan = self._plan(bundle, ahead=True, **policy)
             values = self._run(plan, callbacks, audit)
         return bundle.assemble(values)
+
+    async def _compute_awaited(
+        self,
+        collections: tuple[Any, ...],
+        callbacks: Sequence[Callback],
+        policy: Mapping[str, Any],
+    ) -> tuple[Any, ...]:
+        """Compute without blocking the caller's event loop."""
+        if policy.get("endpoints") is not None:
+            session = Session(**{**self._policy, **policy})
+            try:
+                return await session._compute_awaited(collections, callbacks, {})
+            finally:
+                # Shielded: a second cancellation must not leave a cluster running.
+                await asyncio.shield(asyncio.to_thread(session.close))
+        bundle = await asyncio.to_thread(unpack, *collections)
+        if not bundle.parts:
+            return bundle.rebuild([])
+        with self._audit(self.settings(**policy)) as audit:
+            plan = await asyncio.to_thread(partial(self._plan, bundle, ahead=True, **policy))
+            with self._prepared(plan, callbacks, audit) as (loop, executing):
+                try:
+                    values = self._note(*await loop.wait_for(self._until_closed(executing)))
+                except CancelledError as error:
+                    raise _closed_meanwhile() from error
+        return await asyncio.to_thread(bundle.assemble, values)
 
     def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
         """Run a plan that this session made.
@@ -205,8 +277,19 @@ class Session:
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
-    def persist(self, *collections: Any, **policy: Any) -> tuple[Any, ...]:
+    def persist(
+        self, *collections: Any, callbacks: Sequence[Callback] = (), **policy: Any
+    ) -> tuple[Any, ...]:
         """Compute collections and leave their chunks in the regions where they are made.
+
+        Parameters
+        ----------
+        *collections : Any
+            As ``dask.persist`` takes them.
+        callbacks : sequence of Callback
+            Told of what happens.
+        **policy : Any
+            Settings for this run alone.
 
         Returns
         -------
@@ -218,14 +301,17 @@ class Session:
             return bundle.rebuild([])
         kept: dict[Key, Kept] = {}
         with self._audit(self.settings(**policy)) as audit:
-            plan = self._plan(bundle, **policy)
-            self._run(plan, (), audit, keep=kept)
+            plan = self._plan(bundle, ahead=True, results_stay=True, **policy)
+            self._run(plan, callbacks, audit, keep=kept)
+        residency = Residency.of(plan.sources, plan.bundle.graph())
         values = {
             key: HeldValue(
                 region=each.region,
                 future=each.future,
                 pull=partial(self._pull, each.connection, each.future),
                 nbytes=each.nbytes,
+                kept=residency.of_key(key) if residency.kept else {},
+                here=plan.client,
             )
             for key, each in kept.items()
         }
@@ -236,6 +322,8 @@ class Session:
     def _pull(self, connection: Connection, future: Future[Any]) -> Any:
         """Bring here one value that a region holds."""
         with self._lock:
+            if self._of_parent:
+                raise _forked()
             if self._closed or self._links is None or self._loop is None:
                 raise ExecutionError(
                     f"Persisted data in region {str(connection.region)!r} are gone: the session "
@@ -274,6 +362,27 @@ class Session:
         found = loop.run(pool.inspect())
         return {region: found[region] for region in self.regions}
 
+    def clusters(self, *, reap: bool = False) -> tuple[ClusterFacts, ...]:
+        """List the clusters that run for this user at the gateways, whoever started them.
+
+        Parameters
+        ----------
+        reap : bool, optional
+            End those whose process has gone: it was killed, and nobody will close them.
+
+        Returns
+        -------
+        tuple of ClusterFacts
+            A gateway that does not answer has an entry that says so.
+        """
+        from xr_locality.endpoints.clusters import find_clusters
+        from xr_locality.endpoints.ledger import Ledger
+
+        with self._lock:
+            _, loop = self._open_pool()
+        ledger = Ledger.of_user(self._settings.state_directory)
+        return loop.run(find_clusters(self._endpoints, ledger, reap=reap))
+
     def describe(self, region: Region) -> str:
         """Name a region's endpoint in a few words, without secrets."""
         endpoint = self._endpoints[region]
@@ -289,24 +398,19 @@ class Session:
         with self._lock:
             self._closed = True
             _open_sessions.discard(self)
-            loop, pool, links = self._loop, self._pool, self._links
-            self._loop = self._pool = self._links = None
-        if loop is None or pool is None or links is None:
+            shared, self._shared = self._shared, None
+        if shared is None:
             return
 
-        async def close() -> None:
+        async def cancel() -> None:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
-            try:
-                await links.close()
-            finally:
-                await pool.close()
 
         try:
-            loop.run(close())
+            shared.loop.run(cancel())
         finally:
-            loop.stop()
+            shared.leave()
 
     def find(self, scheduler_address: str) -> Region | None:
         """Say which region's scheduler has an address; None if none of ours."""
@@ -347,8 +451,31 @@ class Session:
             find_cluster=self.find,
         )
 
-    def _plan(self, bundle: Bundle, **policy: Any) -> Plan:
-        return build_plan(bundle, self.circumstances(**policy), session=self)
+    def _plan(
+        self,
+        bundle: Bundle,
+        *,
+        ahead: bool = False,
+        results_stay: bool = False,
+        **policy: Any,
+    ) -> Plan:
+        """Plan; with `ahead`, check the endpoints meanwhile that may be needed."""
+        if ahead and self._of_parent:
+            raise _forked()
+        circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
+        if ahead:
+            circumstances = replace(circumstances, surveyed=self._anticipate)
+        return build_plan(bundle, circumstances, session=self)
+
+    def _anticipate(self, regions: Collection[Region]) -> None:
+        """Begin to check regions where a plan may run tasks.
+
+        What starts a cluster waits until the plan, and so every error of it, is known.
+        """
+        with self._lock:
+            if not self._closed and not self._of_parent:
+                pool, loop = self._open_pool()
+                loop.call_soon(pool.anticipate, regions)
 
     def _audit(self, settings: Settings) -> Audit:
         from xr_locality.execution.audit import Audit
@@ -369,8 +496,25 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
+        with self._prepared(plan, callbacks, audit, keep=keep) as (loop, executing):
+            try:
+                return self._note(*loop.run(self._until_closed(executing)))
+            except CancelledError as error:
+                raise _closed_meanwhile() from error
+
+    @contextmanager
+    def _prepared(
+        self,
+        plan: Plan,
+        callbacks: Sequence[Callback],
+        audit: Audit,
+        *,
+        keep: dict[Key, Kept] | None = None,
+    ) -> Iterator[tuple[BackgroundLoop, Coroutine[Any, Any, tuple[dict[Any, Any], Report]]]]:
+        """Give the coroutine that executes a plan, and the loop for it; show progress."""
+        from xr_locality.execution.bars import watch
         from xr_locality.execution.execute import execute_plan
-        from xr_locality.execution.progress import watch
+        from xr_locality.execution.progress import Watchers
 
         settings, audit.plan = audit.settings, plan
         self._tell_if_local(plan)
@@ -382,27 +526,26 @@ class Session:
         assert preflight is not None
         annotations = dict(get_annotations())
         with ExitStack() as stack:
-            bars = watch(settings.progress, expected_nbytes=plan.nbytes_moved)
+            bars = watch(settings.progress, plan=plan)
             watching = list(callbacks)
             if bars is not None:
                 watching.append(stack.enter_context(bars))
-            executing = execute_plan(
-                plan,
-                pool=pool,
-                links=links,
-                preflight=preflight,
-                audit=audit,
-                settings=settings,
-                annotations=annotations,
-                callbacks=tuple(watching),
-                keep=keep,
-            )
+            watchers = Watchers(tuple(watching))
             try:
-                values, report = loop.run(self._until_closed(executing))
-            except CancelledError as error:
-                raise ExecutionError(
-                    "The session was closed while it was computing. Make a new one."
-                ) from error
+                yield (
+                    loop,
+                    execute_plan(
+                        plan,
+                        pool=pool,
+                        links=links,
+                        preflight=preflight,
+                        audit=audit,
+                        settings=settings,
+                        annotations=annotations,
+                        watchers=watchers,
+                        keep=keep,
+                    ),
+                )
             finally:
                 self._warn_of(preflight)
         for (source, target), why in links.unreachable.items():
@@ -415,6 +558,10 @@ class Session:
                     LocalityWarning,
                     stacklevel=_frames_of_ours(),
                 )
+        _complain(watchers)
+
+    def _note(self, values: dict[Any, Any], report: Report) -> dict[Any, Any]:
+        """Keep a run's report, and hand on its values."""
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
 
@@ -431,20 +578,32 @@ class Session:
         """Make the pool and its loop on first use; the lock is held."""
         if self._closed:
             raise EndpointError("This session is closed. Make a new one.")
-        if self._pool is None or self._loop is None:
-            from xr_locality.endpoints import EmbeddedEndpoint, EndpointPool
-            from xr_locality.execution.loop import BackgroundLoop
+        if self._of_parent:
+            raise _forked()
+        if self._shared is None:
+            from xr_locality.endpoints import EmbeddedEndpoint
+            from xr_locality.endpoints.ledger import Ledger
             from xr_locality.execution.preflight import Preflight
-            from xr_locality.execution.transfer import Links
+            from xr_locality.execution.shared import join
 
             endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
             endpoints.setdefault(LOCAL, EmbeddedEndpoint())
-            self._pool = EndpointPool(endpoints, deadline_seconds=self._settings.start_timeout)
-            self._loop = BackgroundLoop()
-            self._links = Links()
+            self._shared = join(
+                endpoints,
+                deadline_seconds=self._settings.start_timeout,
+                lease_seconds=self._settings.lease,
+                ledger=Ledger.of_user(self._settings.state_directory),
+            )
             self._preflight = Preflight()
             _open_sessions.add(self)
-        return self._pool, self._loop
+        return self._shared.pool, self._shared.loop
+
+    def _forget_parents(self) -> None:
+        """Leave to the parent what it has opened; called in a forked child."""
+        self._lock = threading.RLock()
+        self._running = set()
+        self._of_parent = self._of_parent or self._shared is not None
+        self._shared = None
 
     def _warn_of(self, preflight: Preflight) -> None:
         """Warn of what was found in clusters that may spoil a run."""
@@ -485,12 +644,32 @@ class Session:
         return f"<Session: {regions}{', closed' if self._closed else ''}>"
 
 
+def _closed_meanwhile() -> ExecutionError:
+    return ExecutionError("The session was closed while it was computing. Make a new one.")
+
+
+def _forked() -> ExecutionError:
+    return ExecutionError(
+        "This session was opened by the process that this one was forked from, and its "
+        "connections are that process's. Make a new Session here, or start processes by "
+        "'spawn'."
+    )
+
+
 def _frames_of_ours() -> int:
     """Count the frames up to the first that is not this package's, for a warning."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("xr_locality"):
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
+        ("xr_locality", "contextlib")
+    ):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _complain(watchers: Watchers) -> None:
+    """Warn of callbacks that failed, where the user is."""
+    for complaint in watchers.complaints():
+        warnings.warn(complaint, LocalityWarning, stacklevel=_frames_of_ours())
 
 
 def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
@@ -515,6 +694,12 @@ class _Default:
                 self._made = endpoints, Session()
             return self._made[1]
 
+    def forget_parents(self) -> None:
+        """Make a default of this process's own when it is next needed, in a forked child."""
+        self._lock = threading.Lock()
+        if self._made is not None and self._made[1]._of_parent:
+            self._made = None
+
 
 _DEFAULT: Final = _Default()
 
@@ -531,6 +716,20 @@ def current_session() -> Session:
 
 #: Sessions that have something open.
 _open_sessions: set[Session] = set()
+
+#: Every session that somebody holds.
+_all_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _forget_parents() -> None:
+    _open_sessions.clear()
+    for session in _all_sessions:
+        session._forget_parents()
+    _DEFAULT.forget_parents()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
 
 
 def _close_all() -> None:

@@ -330,3 +330,42 @@ def test_a_dead_connection_is_dropped(run: Run) -> None:
         assert opened[WEST].state is ConnectionState.CLOSED
 
     run(body())
+
+
+def test_what_was_anticipated_is_asked_once(run: Run) -> None:
+    """A preflight takes the answer that is on its way, problem or not, and only once."""
+
+    async def body() -> None:
+        good, bad = Told(), Told(problem=EndpointError("down"))
+        pool = EndpointPool({WEST: good, CENTRAL: bad})
+        pool.anticipate([WEST, CENTRAL, LOCAL])
+        await eventually(lambda: good.asked == 1 and bad.asked == 1)
+        await pool.preflight([WEST])
+        with pytest.raises(EndpointError, match="down"):
+            await pool.preflight([WEST, CENTRAL])
+        assert (good.asked, bad.asked) == (2, 1)
+        assert states(good, bad) == []
+        pool.anticipate([CENTRAL])
+        await pool.close()
+
+    run(body())
+
+
+def test_an_anticipated_check_finds_the_dead(run: Run) -> None:
+    """A connection that was found dead while planning went on is opened anew."""
+
+    async def body() -> None:
+        endpoint = Told()
+        pool = EndpointPool({WEST: endpoint})
+        first = (await pool.open([WEST]))[WEST]
+        await first.client.close()
+        pool.anticipate([WEST])
+        await eventually(lambda: not first.alive)
+        await pool.check([WEST])
+        await pool.preflight([WEST])
+        second = (await pool.open([WEST]))[WEST]
+        assert second is not first
+        assert second.alive
+        await pool.close()
+
+    run(body())

@@ -253,7 +253,8 @@ def test_falls_back_to_relay_where_workers_cannot_dial(
     monkeypatch.setattr(dialer, "FIRST_CONTACT_SECONDS", 2.0)
     monkeypatch.setattr(transfer, "way_to", behind_a_firewall)
     difference = a.t.mean("time") - b.t.mean("time")
-    with xl.Session(testbed.endpoints(minimum=1, maximum=1)) as session:
+    # Not those of the module's session, which has its ways already, and would be shared.
+    with xl.Session(testbed.endpoints(minimum=1, maximum=2)) as session:
         with pytest.warns(xl.errors.LocalityWarning, match="by way of this machine"):
             result = difference.locality.compute()
         xr.testing.assert_identical(result, difference.compute(scheduler="sync"))

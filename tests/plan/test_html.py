@@ -134,7 +134,7 @@ class TestRenderReport:
         """Every tag that begins ends, in order."""
         page = Page(make_report()._repr_html_())
         assert not page.open
-        assert page.tags.count("details") == 3
+        assert page.tags.count("details") == 4
 
     def test_shows_what_text_shows(self, make_report: Callable[..., Report]) -> None:
         """Predicted and measured bytes, regions, time and retries are in the page."""

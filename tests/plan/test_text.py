@@ -206,31 +206,62 @@ class TestCompare:
         text = str(make_report(usd=3.0, plan=replace(plan, other_ways=fail)))
         assert figures(text, "total")[2:] == ["< 0.0001", "3.00"]
 
-    def test_remote_reads_are_not_counted(
+    def test_remote_reads_that_nobody_counts(
         self, make_report: Callable[..., Report], make_plan: Callable[..., Plan]
     ) -> None:
-        """Stored bytes read from afar are predicted, not measured, and in no total."""
+        """Stored bytes read from afar that were not counted say so, and are in no total."""
         remote = make_plan(endpoints={str(OREGON): None}, missing_endpoint="nearest")
         text = str(make_report(plan=remote, moved={(OREGON, LOCAL): 2_400}))
         label = "gcp:us-central1 -> aws:us-west-2, from stores"
-        assert figures(text, label) == ["234.38 kiB", "not counted"]
+        assert figures(text, label)[:2] == ["234.38 kiB", "not counted"]
         assert figures(text, "aws:us-west-2 -> local")[:2] == ["2.34 kiB", "2.34 kiB"]
+        assert figures(text, "total")[:2] == ["2.34 kiB", "2.34 kiB"]
         assert "Report: 2.34 kiB moved" in text
 
-    def test_regions(self, make_report: Callable[..., Report]) -> None:
-        """Each region has its tasks and the time that its workers computed."""
+    def test_remote_reads(
+        self, make_report: Callable[..., Report], make_plan: Callable[..., Plan]
+    ) -> None:
+        """Stored bytes read from afar have a row of their own, and are in the total."""
+        remote = make_plan(endpoints={str(OREGON): None}, missing_endpoint="nearest")
+        moved = {(OREGON, LOCAL): 2_400, (IOWA, OREGON): 240_000}
+        text = str(make_report(plan=remote, moved=moved, remote_reads={(IOWA, OREGON): 240_000}))
+        label = "gcp:us-central1 -> aws:us-west-2, from stores"
+        assert figures(text, label)[:2] == ["234.38 kiB", "234.38 kiB"]
+        assert figures(text, "total")[:2] == ["236.72 kiB", "236.72 kiB"]
+        assert "gcp:us-central1 -> aws:us-west-2  " not in text
+
+    def test_what_leaves_a_region(self, make_report: Callable[..., Report]) -> None:
+        """Where a region sends to several, what leaves it is summed."""
+        moved = {(IOWA, OREGON): 2_400, (IOWA, LOCAL): 1_024, (OREGON, LOCAL): 2_400}
+        lines = "\n".join(block(str(make_report(moved=moved)), "Leaving"))
+        assert figures(lines, "gcp:us-central1")[:2] == ["2.34 kiB", "3.34 kiB"]
+        assert figures(lines, "aws:us-west-2")[:2] == ["2.34 kiB", "2.34 kiB"]
+        assert "Leaving" not in str(make_report())
+
+    def test_time_of_crossings(self, make_report: Callable[..., Report], plan: Plan) -> None:
+        """Each crossing has the time that it was to take, and that it took."""
+        report = make_report(seconds_moving={(IOWA, OREGON): 0.25})
+        lines = "\n".join(block(str(report), "Moving for"))
+        predicted = words.seconds(plan.costs.duration(IOWA, OREGON, 2_400))
+        pair = "gcp:us-central1 -> aws:us-west-2"
+        assert figures(lines, pair) == [predicted, "250.00 ms"]
+        assert figures(lines, "aws:us-west-2 -> local")[1] == "unknown"
+
+    def test_regions(self, make_report: Callable[..., Report], plan: Plan) -> None:
+        """Each region has its tasks, planned and run, and the time that its workers computed."""
         lines = "\n".join(block(str(make_report()), "Regions"))
-        assert figures(lines, "aws:us-west-2") == ["17", "3.00 s"]
+        (planned,) = (each.n_tasks for each in plan.partitions if each.region == OREGON)
+        assert figures(lines, "aws:us-west-2") == [str(planned), "17", "3.00 s"]
 
     def test_bytes_read(self, make_report: Callable[..., Report]) -> None:
-        """Bytes read show where somebody counts them."""
+        """Bytes read show beside what was to be read, where somebody counts them."""
         by_region = {
             OREGON: RegionReport(tasks=1, seconds=1.0, nbytes_read=1_024),
             IOWA: RegionReport(tasks=1, seconds=1.0),
         }
         lines = "\n".join(block(str(make_report(by_region=by_region)), "Regions"))
-        assert figures(lines, "aws:us-west-2") == ["1", "1.00 s", "1.00 kiB"]
-        assert figures(lines, "gcp:us-central1") == ["1", "1.00 s", "unknown"]
+        assert figures(lines, "aws:us-west-2")[1:] == ["1", "1.00 s", "234.38 kiB", "1.00 kiB"]
+        assert figures(lines, "gcp:us-central1")[3:] == ["234.38 kiB", "not counted"]
 
     def test_time_and_retries(self, make_report: Callable[..., Report], plan: Plan) -> None:
         """The duration stands beside what was predicted, with what was moved again."""

@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
+from xr_locality.endpoints.lease import Lease, take_lease
 from xr_locality.endpoints.scheduler import (
     CONNECT_ERRORS,
     Route,
@@ -25,6 +26,7 @@ from xr_locality.endpoints.scheduler import (
     make_client,
     refuse_to_pickle,
 )
+from xr_locality.endpoints.terms import TERMS, Terms
 from xr_locality.errors import EndpointError
 
 if TYPE_CHECKING:
@@ -243,7 +245,9 @@ class Connection(ABC):
         self._endpoint = endpoint
         self._state = ConnectionState.UNOPENED
         self._alive = True
+        self._terms = TERMS.get() or Terms()
         self._doing = "doing nothing yet"
+        self._lease: Lease | None = None
         self._resources = AsyncExitStack()
         self._closing: asyncio.Task[None] | None = None
         self._client: Client | None = None
@@ -263,6 +267,19 @@ class Connection(ABC):
     def state(self) -> ConnectionState:
         """How far this connection has come."""
         return self._state
+
+    @property
+    def doing(self) -> str:
+        """What the opening of this waits for, or waited for last."""
+        return self._doing
+
+    @property
+    def _doing(self) -> str:
+        return self._terms.doing
+
+    @_doing.setter
+    def _doing(self, what: str) -> None:
+        self._terms.doing = what
 
     @property
     def alive(self) -> bool:
@@ -326,6 +343,7 @@ class Connection(ABC):
             async with deadline:
                 self._route = await self._reach(self._resources)
                 self._client = await self._connect(self._route)
+                await self._look_after(self._client)
         except BaseException as problem:
             await self._shut()
             if isinstance(problem, TimeoutError) and deadline.expired():
@@ -364,20 +382,28 @@ class Connection(ABC):
             raise
         self._alive = True
 
-    async def ensure_workers(self, n: int) -> None:  # noqa: B027 - not all clusters scale
+    @property
+    def threads_per_worker(self) -> int:
+        """How many tasks one worker runs at once, as far as it is known; else 1."""
+        return 1
+
+    async def ensure_workers(self, n: int) -> None:
         """Ask that at least `n` workers be kept, until :meth:`restore`.
+
+        Until then the cluster counts as in use too: an idle timeout does not end it.
 
         Claims of runs that overlap do not add up: the largest counts, capped by
         the endpoint's maximum. An adopted cluster is its owner's to scale, and an
-        embedded one does not scale: there this does nothing.
+        embedded one does not scale: there the number is without effect.
 
         Parameters
         ----------
         n : int
             How many workers a run can use.
         """
+        await self._claim(1)
 
-    async def restore(self, n: int) -> None:  # noqa: B027 - not all clusters scale
+    async def restore(self, n: int) -> None:
         """Give back one claim of :meth:`ensure_workers`.
 
         Parameters
@@ -385,6 +411,7 @@ class Connection(ABC):
         n : int
             The number claimed.
         """
+        await self._claim(-1)
 
     async def close(self) -> None:
         """Close what we opened, and nothing that was adopted; may be called twice.
@@ -408,6 +435,17 @@ class Connection(ABC):
     @abstractmethod
     async def _reach(self, resources: AsyncExitStack) -> Route:
         """Find or start the scheduler; give `resources` whatever must be closed."""
+
+    async def _look_after(self, client: Client) -> None:
+        """Keep the cluster from being ended as idle; only one that is ours has a lease."""
+        seconds = None if self._endpoint.adopted else self._terms.lease_seconds
+        self._lease = await take_lease(client, seconds)
+        if self._endpoint.adopted:
+            self._resources.push_async_callback(self._lease.end)
+
+    async def _claim(self, change: int) -> None:
+        if self._lease is not None:
+            await self._lease.claim(change)
 
     async def _check(self, deadline_seconds: float) -> None:
         await self._endpoint.ask_scheduler(

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xr_locality.endpoints.base import Connection, Endpoint
+from xr_locality.endpoints.ledger import Note
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.endpoints.server import GatewayServer
 from xr_locality.errors import EndpointError, LocalityWarning
@@ -62,7 +63,14 @@ class ClusterConnection(Connection):
         self._name = ""
         self._claims: list[int] = []
         self._floor: int | None = None
+        self._threads = 1
+        self._note: Note | None = None
         self._scaling = asyncio.Lock()
+
+    @property
+    def threads_per_worker(self) -> int:
+        """How many tasks one worker runs at once: the gateway's usual option; else 1."""
+        return self._threads
 
     async def ensure_workers(self, n: int) -> None:
         """Raise the adaptive floor so that a run meets no cold start after another.
@@ -79,9 +87,10 @@ class ClusterConnection(Connection):
         """
         self._claims.append(n)
         try:
-            await self._scale()
+            await asyncio.gather(self._scale(), self._claim(1))
         except BaseException:
             self._claims.remove(n)
+            await self._claim(-1)
             raise
 
     async def restore(self, n: int) -> None:
@@ -98,7 +107,7 @@ class ClusterConnection(Connection):
         if not self.alive:
             return
         try:
-            await self._scale()
+            await asyncio.gather(self._scale(), self._claim(-1))
         except EndpointError as problem:
             logger.warning("Workers stay as they are for now: %s", problem)
 
@@ -109,7 +118,12 @@ class ClusterConnection(Connection):
         options = await server.options(self._options)
         # Before the cluster is started: it would be of no use.
         await server.probe_proxy()
+        cores = options.get("worker_cores")
+        self._threads = max(1, int(cores)) if isinstance(cores, int | float) else 1
         self._doing = "asking the gateway for a new cluster"
+        ledger = self._terms.ledger
+        if ledger is not None:
+            self._note = ledger.note(region=str(self.region), gateway=server.address)
         # Shielded: were the request cut off, a cluster would run under a name that
         # nobody knows.
         submitting = asyncio.create_task(
@@ -117,6 +131,8 @@ class ClusterConnection(Connection):
         )
         resources.push_async_callback(self._stop, submitting)
         self._name = await asyncio.shield(submitting)
+        if self._note is not None:
+            self._note.name(self._name)
         self._doing = f"waiting for cluster {self._name!r} to start"
         report = await server.wait_until_running(self._name)
         # Now rather than once connected: workers take a while.
@@ -167,14 +183,27 @@ class ClusterConnection(Connection):
         if not submitting.done():
             submitting.cancel()
             self._warn_of_leftover("A cluster without a known name", "no answer")
-        elif submitting.cancelled() or submitting.exception() is not None:
             return
+        if submitting.cancelled():
+            return
+        if (problem := submitting.exception()) is not None:
+            # Without an answer nobody knows whether there is a cluster: its note stays.
+            if getattr(problem, "reached", True):
+                self._strike()
+            return
+        name = submitting.result()
+        if self._note is not None and self._note.entry.cluster is None:
+            self._note.name(name)
+        try:
+            await self._server.stop(name)
+        except EndpointError as error:
+            self._warn_of_leftover(f"Cluster {name!r}", error)
         else:
-            name = submitting.result()
-            try:
-                await self._server.stop(name)
-            except EndpointError as problem:
-                self._warn_of_leftover(f"Cluster {name!r}", problem)
+            self._strike()
+
+    def _strike(self) -> None:
+        if self._note is not None:
+            self._note.strike()
 
     def _warn_of_leftover(self, what: str, why: object) -> None:
         warnings.warn(

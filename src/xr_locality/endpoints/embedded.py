@@ -20,6 +20,8 @@ from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from xr_locality.regions import Region
 
 __all__ = ["EmbeddedEndpoint"]
@@ -87,6 +89,9 @@ class _EmbeddedConnection(Connection):
     def __init__(self, *, region: Region, endpoint: Endpoint, threads: int) -> None:
         super().__init__(region=region, endpoint=endpoint)
         self._threads = threads
+
+    async def _look_after(self, client: Client) -> None:
+        """Do nothing: it ends with this process, and nobody else ends it."""
 
     async def _reach(self, resources: AsyncExitStack) -> Route:
         from distributed import Client, Scheduler, Worker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -17,12 +18,14 @@ from xr_locality.endpoints.base import (
     Endpoint,
     EndpointFacts,
 )
+from xr_locality.endpoints.ledger import Ledger
+from xr_locality.endpoints.terms import TERMS, Terms
 from xr_locality.errors import EndpointError, LocalityError, raise_together
 
 if TYPE_CHECKING:
     from xr_locality.regions import Region
 
-__all__ = ["EndpointPool"]
+__all__ = ["EndpointPool", "Starting"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +36,19 @@ START_SECONDS: Final = 300.0
 # passwords in two regions are reported together; then they are given up.
 _GRACE_SECONDS: Final = 2.0
 
+# What was asked while a plan was made holds for this long.
+_FRESH_SECONDS: Final = 30.0
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Slot:
     """One region's connection, open or on its way."""
 
     opening: asyncio.Task[Connection]
+    # What it is told, and what it says that it waits for.
+    terms: Terms
+    # When it was begun, by the loop's clock.
+    since: float
     # Calls of open() that wait for it or were given it; at zero it is closed.
     callers: int = 0
 
@@ -56,6 +66,35 @@ class _Slot:
         return not self.opening.done() if connection is None else connection.alive
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Question:
+    """Whether a region can be opened, or an open connection is alive."""
+
+    # When it was asked, by the loop's clock.
+    since: float
+    connection: Connection | None
+    answer: asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starting:
+    """An endpoint that is being opened.
+
+    Attributes
+    ----------
+    endpoint : str
+        The endpoint, in a few words.
+    doing : str
+        What the opening waits for.
+    seconds : float
+        For how long it has been going on.
+    """
+
+    endpoint: str
+    doing: str
+    seconds: float
+
+
 class EndpointPool:
     """Opens endpoints in parallel, each once, and closes what it opened.
 
@@ -68,6 +107,11 @@ class EndpointPool:
         it can be planned for but not opened.
     deadline_seconds : float, optional
         Seconds that an endpoint may take to open.
+    lease_seconds : float or None, optional
+        Seconds after which a cluster of ours ends when we are not heard of. By
+        default never.
+    ledger : Ledger or None, optional
+        Where clusters of ours are noted. By default nowhere.
     """
 
     def __init__(
@@ -75,7 +119,12 @@ class EndpointPool:
         endpoints: Mapping[Region, Endpoint | None],
         *,
         deadline_seconds: float = START_SECONDS,
+        lease_seconds: float | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
+        self._lease_seconds = lease_seconds
+        self._ledger = ledger
+        self._asking: dict[Region, _Question] = {}
         self._endpoints = dict(endpoints)
         self._deadline_seconds = deadline_seconds
         self._slots: dict[Region, _Slot] = {}
@@ -92,6 +141,23 @@ class EndpointPool:
         """The connections that are open, and were not found dead."""
         found = ((region, slot.connection) for region, slot in sorted(self._slots.items()))
         return MappingProxyType({region: one for region, one in found if one and one.alive})
+
+    @property
+    def deadline_seconds(self) -> float:
+        """Seconds that an endpoint may take to open, unless it says otherwise itself."""
+        return self._deadline_seconds
+
+    @property
+    def starting(self) -> Mapping[Region, Starting]:
+        """The regions that are being opened, and what each waits for."""
+        now = asyncio.get_running_loop().time()
+        return {
+            region: Starting(
+                endpoint=endpoint.describe(), doing=slot.terms.doing, seconds=now - slot.since
+            )
+            for region, slot in sorted(self._slots.items())
+            if not slot.opening.done() and (endpoint := self._endpoints[region]) is not None
+        }
 
     def find(self, scheduler_address: str) -> Region | None:
         """Say which region's scheduler has an address; None if none of ours.
@@ -138,6 +204,43 @@ class EndpointPool:
             return_exceptions=True,
         )
         _raise_problems(answers, message="Endpoints that cannot be used:")
+
+    def anticipate(self, regions: Iterable[Region]) -> None:
+        """Begin to check regions that will probably be needed; start nothing.
+
+        The next :meth:`preflight` and :meth:`check` of a region take the answer. To be
+        called on the pool's event loop.
+
+        Parameters
+        ----------
+        regions : iterable of Region
+            The regions; those without an endpoint are passed over.
+        """
+        for region in sorted(set(regions).difference(self._asking)):
+            endpoint = self._endpoints.get(region)
+            if endpoint is None or self._closed:
+                continue
+            connection = self.connections.get(region)
+            asking = (
+                endpoint.preflight(region=region, deadline_seconds=PREFLIGHT_SECONDS)
+                if connection is None
+                else connection.check()
+            )
+            task = asyncio.create_task(asking, name=f"xr-locality: check {region}")
+            # Whoever takes the answer raises it; where nobody does it is of no concern.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            since = asyncio.get_running_loop().time()
+            self._asking[region] = _Question(since=since, connection=connection, answer=task)
+
+    def _take_answer(
+        self, region: Region, connection: Connection | None
+    ) -> asyncio.Task[None] | None:
+        """Get what :meth:`anticipate` has begun to ask, if it is not too old to hold."""
+        asked = self._asking.pop(region, None)
+        if asked is None or asked.connection is not connection:
+            return None
+        fresh = asyncio.get_running_loop().time() - asked.since < _FRESH_SECONDS
+        return asked.answer if fresh else None
 
     async def inspect(
         self, *, deadline_seconds: float = PREFLIGHT_SECONDS
@@ -251,7 +354,7 @@ class EndpointPool:
             if chosen is None or region in chosen
         }
         answers = await asyncio.gather(
-            *(one.check(deadline_seconds=deadline_seconds) for one in found.values()),
+            *(self._check(region, one, deadline_seconds) for region, one in found.items()),
             return_exceptions=True,
         )
         for region, connection in found.items():
@@ -282,6 +385,11 @@ class EndpointPool:
         Gateways that have gone do not keep the others from being closed.
         """
         self._closed = True
+        asking, self._asking = self._asking, {}
+        for each in asking.values():
+            each.answer.cancel()
+        given_up = [each.answer for each in asking.values()]
+        await asyncio.gather(*given_up, return_exceptions=True)
         for region, slot in list(self._slots.items()):
             self._discard(region, slot)
         answers = await asyncio.gather(
@@ -311,7 +419,23 @@ class EndpointPool:
 
     async def _preflight(self, region: Region, deadline_seconds: float) -> None:
         endpoint = self._require([region])[region]
-        await endpoint.preflight(region=region, deadline_seconds=deadline_seconds)
+        asking = self._take_answer(region, None)
+        if asking is None:
+            await endpoint.preflight(region=region, deadline_seconds=deadline_seconds)
+        else:
+            await asking
+
+    async def _check(self, region: Region, connection: Connection, seconds: float) -> None:
+        asking = self._take_answer(region, connection)
+        if asking is None:
+            await connection.check(deadline_seconds=seconds)
+            return
+        done, _ = await asyncio.wait({asking}, timeout=seconds)
+        if done:
+            await asking
+        else:
+            asking.cancel()
+            await connection.check(deadline_seconds=seconds)
 
     def _claim(self, region: Region, endpoint: Endpoint) -> _Slot:
         """Join the opening of a region, or begin it."""
@@ -323,11 +447,16 @@ class EndpointPool:
         if slot is None or not slot.usable:
             if slot is not None:
                 self._discard(region, slot)
+            terms = Terms(lease_seconds=self._lease_seconds, ledger=self._ledger, doing="beginning")
+            context = copy_context()
+            context.run(TERMS.set, terms)
             opening = asyncio.create_task(
                 endpoint.open(region=region, deadline_seconds=self._deadline_seconds),
                 name=f"xr-locality: open {region}",
+                context=context,
             )
-            slot = self._slots[region] = _Slot(opening=opening)
+            since = asyncio.get_running_loop().time()
+            slot = self._slots[region] = _Slot(opening=opening, terms=terms, since=since)
         slot.callers += 1
         return slot
 

@@ -86,6 +86,8 @@ class GatewayServer:
     ) -> None:
         from dask_gateway import Gateway
 
+        #: The server's API.
+        self.address = address
         self._region = region
         self._endpoint = endpoint
         self._closed = False
@@ -244,8 +246,11 @@ class GatewayServer:
 
     async def clusters(self) -> tuple[str, ...]:
         """List the clusters that we have there, whoever of us started them."""
-        reports = await self._call("for its clusters", self._gateway.list_clusters)
-        return tuple(sorted(report.name for report in reports))
+        return tuple(sorted(report.name for report in await self.cluster_reports()))
+
+    async def cluster_reports(self) -> list[ClusterReport]:
+        """Ask how the clusters are doing that we have there, whoever of us started them."""
+        return await self._call("for its clusters", self._gateway.list_clusters)
 
     async def stop(self, name: str) -> None:
         """Stop a cluster; one that is gone already is no error."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from xr_locality.config import Transfer
 from xr_locality.endpoints.base import Connection
 from xr_locality.errors import LocalityError
 from xr_locality.execution import remote
+from xr_locality.execution.counting import Counted, count_reads
 from xr_locality.execution.failures import cut_off, explain, unreachable
 from xr_locality.execution.machine import (
     Cancel,
@@ -43,9 +44,11 @@ from xr_locality.execution.machine import (
     Verify,
 )
 from xr_locality.execution.presence import ANSWER_SECONDS, Reopening, comes_back, find_gone
-from xr_locality.execution.progress import Callback, Progress
+from xr_locality.execution.progress import Watchers
 from xr_locality.execution.relay import Relay
+from xr_locality.execution.remote.counting import collect_reads
 from xr_locality.execution.report import Report
+from xr_locality.execution.residency import check_residency
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.staging import Staging
 from xr_locality.execution.submission import (
@@ -59,7 +62,10 @@ from xr_locality.execution.submission import (
 from xr_locality.execution.tally import Tally
 from xr_locality.execution.transfer import Links, Opened, can_dial
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Boundary, Moved, Partition, Plan
+from xr_locality.plan import words
+from xr_locality.plan.model import Boundary, Moved, Partition, Plan, Why
+from xr_locality.plan.model import Transfer as Crossing
+from xr_locality.plan.residency import Residency
 from xr_locality.regions.model import Region
 
 __all__ = ["Kept", "Run"]
@@ -111,7 +117,7 @@ class Run:
     retries : int
         How often a fetch may find no answer and try again, and how often a region may
         lose sight of us and be found again.
-    callbacks : tuple of Callback
+    watchers : Watchers
         Told of what happens.
     """
 
@@ -123,7 +129,7 @@ class Run:
     transfer: Transfer
     annotations: Mapping[str, Any]
     retries: int
-    callbacks: tuple[Callback, ...] = ()
+    watchers: Watchers = field(default_factory=Watchers)
     #: Where to put the Futures of results that stay in their regions, instead of
     #: bringing the results here.
     keep: dict[Key, Kept] | None = None
@@ -146,6 +152,9 @@ class Run:
     _listening: list[Callable[[], None]] = field(default_factory=list)
     _values: dict[Key, Any] = field(default_factory=dict)
     _tally: Tally = field(init=False)
+    _residency: Residency = field(init=False)
+    #: The plan as it is sent: its workers count what they read.
+    _counted: Counted = field(init=False)
     _relay: Relay = field(default_factory=Relay)
     #: Pairs of regions, source first, whose values this process carries.
     _apart: set[tuple[Region, Region]] = field(default_factory=set)
@@ -179,8 +188,14 @@ class Run:
             If a region was lost and could not be opened again.
         TransferError
             If a boundary value could not be moved.
+        SourceError
+            If something would leave a region that may not; nothing was sent.
         """
+        self._residency = check_residency(
+            self.plan, relay=self.transfer == "relay", keep=self.keep is not None
+        )
         started = time.monotonic()
+        self._counted = await asyncio.to_thread(count_reads, self.plan, self.name)
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
         async with AsyncExitStack() as stack:
             if self.staging is not None:
@@ -192,7 +207,7 @@ class Run:
             stack.push_async_callback(self._clean_up)
             for connection in self.connections.values():
                 self._listen(connection)
-            if self.callbacks:
+            if self.watchers:
                 self._start(self._watch_progress())
             instructions = machine.start()
             while True:
@@ -202,12 +217,24 @@ class Run:
                 instructions = machine.handle(await self._events.get())
             if finish.error is not None:
                 self._tell("failed", error=finish.error)
+                logger.info("Run %s: failed with %s", self.name, type(finish.error).__name__)
                 raise finish.error
             await self._measure()
             await self._measure_kept()
+            await self._collect_reads()
         seconds = time.monotonic() - started
         self._tell("finished", seconds=seconds)
-        report = self._tally.report(self.plan, seconds=seconds, measured=self._measured)
+        report = self._tally.report(
+            self.plan, seconds=seconds, measured=self._measured, counted=self._counted
+        )
+        logger.info(
+            "Run %s: finished in %s, %s moved for %s, %d values moved again",
+            self.name,
+            words.seconds(seconds),
+            words.nbytes(report.nbytes_moved),
+            words.usd(report.usd),
+            report.retries,
+        )
         return self._values, report
 
     async def _carry_out(self, instructions: list[Instruction]) -> Finish | None:
@@ -260,15 +287,15 @@ class Run:
             self._lose(region, attempt, lost)
 
     async def _send(self, told: Submit) -> None:
-        region, attempt = told.region, told.attempt
-        partition = next(part for part in self.plan.partitions if part.region == region)
+        region, attempt, plan = told.region, told.attempt, self._counted.plan
+        partition = next(part for part in plan.partitions if part.region == region)
         connection = self.connections[region]
         rest = None
         if attempt:
             rest = Rest(attempt=attempt, outputs=told.outputs, sends=told.sends)
-        if len(self.plan.partitions) == 1:
+        if len(plan.partitions) == 1:
             submission = await submit_whole(
-                self.plan.bundle,
+                plan.bundle,
                 connection,
                 run=self.name,
                 annotations=self.annotations,
@@ -289,15 +316,20 @@ class Run:
                 rest=rest,
             )
         self._submissions[region] = submission
-        self._tally.add(self.plan.client, region, partition.upload_nbytes)
         if attempt:
             await self._lead_others_to(region)
             fetches = frozenset(submission.fetches)
             self._events.put_nowait(Submitted(region=region, attempt=attempt, fetches=fetches))
         self._tell("submitted", region=region, tasks=partition.n_tasks)
         logger.info(
-            "Run %s: sent %s its partition of %s tasks", self.name, region, partition.n_tasks
+            "Run %s: sent %s its partition of %s tasks, %d values to fetch, %d to send",
+            self.name,
+            region,
+            "an unknown number" if partition.n_tasks is None else partition.n_tasks,
+            len(partition.fetches),
+            len(partition.sends),
         )
+        self._crossed(self.plan.client, region, partition.upload_nbytes)
         self._start(self._watch(submission.outputs, region, Computed), region)
         self._start(self._watch(submission.fetches, region, Fetched), region)
         self._start(self._watch(submission.sends, region, None), region)
@@ -305,6 +337,8 @@ class Run:
 
     async def _open_links(self, partition: Partition, *, anew: bool) -> dict[Region, Opened]:
         consumer = self.connections[partition.region]
+        for boundary in partition.fetches:
+            self._check(boundary.source, partition.region, boundary.key, why="boundary")
         sources = sorted({boundary.source for boundary in partition.fetches})
 
         async def open_link(source: Region) -> Opened:
@@ -472,6 +506,9 @@ class Run:
         tried = 0
         while keys := self._pending[region]:
             self._pending[region] = []
+            for key in keys:
+                self._check(region, self.plan.client, key, why="result")
+            began = time.monotonic()
             try:
                 puller = self.links.puller(connection)
                 values, moved = await puller.pull(futures[key].key for key in keys)
@@ -490,7 +527,7 @@ class Run:
                 continue
             for key in keys:
                 self._values[key] = values[futures[key].key]
-            self._tally.add(region, self.plan.client, sum(moved.values()))
+            self._crossed(region, self.plan.client, sum(moved.values()), began=began)
             await self._events.put(Gathered(region=region, keys=tuple(keys), attempt=attempt))
         del self._pending[region]
 
@@ -552,6 +589,8 @@ class Run:
     async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
         """Carry a boundary value through this process to those who wait for it."""
         source = boundary.source
+        self._check(source, self.plan.client, boundary.key, why="boundary")
+        began = time.monotonic()
         attempts = {each: self._attempts[each] for each in (source, *targets)}
         wanted = wanted_key(boundary, self.name, relayed=False)
         if attempts[source]:
@@ -570,11 +609,11 @@ class Run:
                 error.add_note(f"Raised by {boundary.key!r} of region {str(source)!r}, relayed.")
                 self._events.put_nowait(Failed(region=source, error=error))
             return
-        self._tally.add(source, self.plan.client, nbytes)
+        self._crossed(source, self.plan.client, nbytes, began=began)
         if is_receipt:
             # Those who fetch tell of the value, not of this.
             for target in targets:
-                self._tally.add(self.plan.client, target, nbytes)
+                self._crossed(self.plan.client, target, nbytes)
 
     async def _find_cut(
         self, boundary: Boundary, attempts: Mapping[Region, int], error: Exception
@@ -631,7 +670,15 @@ class Run:
             # Carried once it is opened again.
             self._lose(source, attempt, gone)
             return
-        self.links.unreachable.setdefault((source, target), why)
+        if (source, target) not in self.links.unreachable:
+            self.links.unreachable[source, target] = why
+            logger.info(
+                "Values from %s to %s go by way of this machine from here on: %s",
+                source,
+                target,
+                why,
+            )
+            self._tell("relayed", source=source, target=target, reason=why)
         if attempt == self._attempts[source] and source in self._submissions:
             self._start(self._carry(boundary, [target]), source)
 
@@ -654,11 +701,50 @@ class Run:
                 future.release()
 
     def _told_by_worker(self, told: Mapping[str, Any]) -> None:
+        if "reads" in told:
+            self._read_by_worker(told["process"], told["reads"])
+            return
         if "unreachable" in told:
             self._unreached(told)
             return
         crossed = self._tally.add_fetch(told, client=self.plan.client)
         self._tell("moved", **crossed)
+
+    def _read_by_worker(self, process: str, reads: Iterable[tuple[str, str, int]]) -> None:
+        for source, target, nbytes in reads:
+            origin, reader = Region.parse(source), Region.parse(target)
+            more = self._tally.add_read(process, origin, reader, nbytes)
+            if more and origin != reader:
+                self._tell("moved", source=origin, target=reader, nbytes=more)
+
+    async def _collect_reads(self) -> None:
+        """Ask workers what they have read in all; those that were lost have told before."""
+
+        async def ask(connection: Connection) -> None:
+            answers = await connection.client.run(
+                Shipped(collect_reads), self.name, on_error="ignore"
+            )
+            for process, reads in answers.values():
+                self._read_by_worker(process, reads)
+
+        counting = self._counted.regions | {target for _, target in self._counted.uncounted}
+        await asyncio.gather(
+            *(ask(self.connections[region]) for region in self._submissions if region in counting)
+        )
+
+    def _crossed(
+        self, source: Region, target: Region, nbytes: int, *, began: float | None = None
+    ) -> None:
+        """Count and tell what this process has moved."""
+        if source != target and nbytes:
+            self._tally.add(source, target, nbytes, began=began)
+            self._tell("moved", source=source, target=target, nbytes=nbytes)
+
+    def _check(self, source: Region, target: Region, key: Key, *, why: Why) -> None:
+        """Refuse a value that may not leave its region, when it is about to."""
+        if self._residency.kept:
+            crossing = Crossing(source=source, target=target, key=key, nbytes=0, why=why)
+            self._residency.check(crossing)
 
     async def _measure(self) -> None:
         """Ask each scheduler what the run's tasks have done, before they are forgotten."""
@@ -724,9 +810,7 @@ class Run:
         self.links.forget(self.name)
 
     def _tell(self, what: str, **facts: Any) -> None:
-        progress = Progress(run=self.name, what=what, facts=facts)
-        for callback in self.callbacks:
-            callback(progress)
+        self.watchers.tell(self.name, what, **facts)
 
 
 def _n_workers(connection: Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +15,14 @@ from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
 from xr_locality.execution.audit import Audit
 from xr_locality.execution.engine import Kept, Run
+from xr_locality.execution.opening import open_regions
 from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.presence import open_again
-from xr_locality.execution.progress import Callback
+from xr_locality.execution.progress import Watchers
 from xr_locality.execution.report import Report
 from xr_locality.execution.staging import Staging
 from xr_locality.execution.transfer import Links
+from xr_locality.execution.width import workers_for
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
 from xr_locality.regions.model import Region
@@ -41,7 +44,7 @@ async def execute_plan(
     audit: Audit,
     settings: Settings,
     annotations: Mapping[str, Any],
-    callbacks: tuple[Callback, ...],
+    watchers: Watchers,
     keep: dict[Key, Kept] | None,
 ) -> tuple[dict[Any, Any], Report]:
     """Open what a plan needs, run it, and give back the workers asked for."""
@@ -56,22 +59,27 @@ async def execute_plan(
         staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
     before = set(pool.connections.values())
-    connections = await pool.open(plan.regions)
+    connections = await open_regions(pool, plan.regions, watchers=watchers)
     audit.opened(
         {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
     )
-    asked: list[Connection] = []
+    useful = {
+        part.region: workers_for(part, threads=connections[part.region].threads_per_worker)
+        for part in plan.partitions
+    }
+    asked: list[tuple[Connection, int]] = []
+
+    async def ask(region: Region, connection: Connection) -> None:
+        await connection.ensure_workers(useful[region])
+        asked.append((connection, useful[region]))
 
     async def reopen(region: Region, lost: Connection) -> Connection:
         opened = await open_again(pool, region, lost)
-        await opened.ensure_workers(1)
-        asked.append(opened)
+        await ask(region, opened)
         return opened
 
     try:
-        for connection in connections.values():
-            await connection.ensure_workers(1)
-            asked.append(connection)
+        await asyncio.gather(*(ask(*each) for each in connections.items()))
         try:
             await preflight.check(
                 plan,
@@ -94,13 +102,12 @@ async def execute_plan(
             costs=CostModel(settings.prices, links=settings.links),
             annotations=annotations,
             retries=settings.retries,
-            callbacks=callbacks,
+            watchers=watchers,
             keep=keep,
         )
         return await _execute(run, audit)
     finally:
-        for connection in asked:
-            await connection.restore(1)
+        await asyncio.gather(*(connection.restore(n) for connection, n in asked))
 
 
 async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], Report]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any, Generic, TypeVar
 
@@ -42,17 +42,7 @@ class BackgroundLoop:
         ExecutionError
             If called on the loop's own thread, where it would wait for itself.
         """
-        with self._lock:
-            if self._thread is None:
-                self._thread = _LoopThread()
-                self._thread.start()
-            loop = self._thread.loop.result()
-            if _running_loop() is loop:
-                coroutine.close()
-                raise ExecutionError("A synchronous call was made on the session's own event loop.")
-            call = _Call(coroutine)
-            # Under the lock: what is begun before the loop is stopped, is ended by it.
-            asyncio.run_coroutine_threadsafe(call.run(), loop)
+        call, loop = self._begin(coroutine)
         try:
             return call.outcome.result()
         except KeyboardInterrupt:
@@ -60,6 +50,49 @@ class BackgroundLoop:
             # It is what the coroutine does about it that is waited for, not its result.
             wait({call.outcome}, timeout=_TIDY_SECONDS)
             raise
+
+    async def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end without blocking the caller's own event loop.
+
+        Cancelling the caller cancels it, and waits until it has tidied up.
+        """
+        call, loop = self._begin(coroutine)
+        waiting = asyncio.wrap_future(call.outcome)
+        try:
+            await asyncio.wait({waiting})
+        except asyncio.CancelledError:
+            loop.call_soon_threadsafe(call.cancel)
+            await asyncio.wait({waiting}, timeout=_TIDY_SECONDS)
+            raise
+        finally:
+            if waiting.done() and not waiting.cancelled():
+                waiting.exception()
+        return call.outcome.result()
+
+    def call_soon(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function on the loop's thread, without waiting for it."""
+        with self._lock:
+            self._start().call_soon_threadsafe(function, *args)
+
+    def _begin(
+        self, coroutine: Coroutine[Any, Any, T]
+    ) -> tuple[_Call[T], asyncio.AbstractEventLoop]:
+        with self._lock:
+            loop = self._start()
+            if _running_loop() is loop:
+                coroutine.close()
+                raise ExecutionError("A synchronous call was made on the session's own event loop.")
+            call = _Call(coroutine)
+            # Under the lock: what is begun before the loop is stopped, is ended by it.
+            asyncio.run_coroutine_threadsafe(call.run(), loop)
+        return call, loop
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        """Get the loop, which runs from now on; the lock is held."""
+        if self._thread is None:
+            self._thread = _LoopThread()
+            self._thread.start()
+        return self._thread.loop.result()
 
     def stop(self) -> None:
         """Stop the loop and its thread; may be called twice."""

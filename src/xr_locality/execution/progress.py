@@ -1,21 +1,15 @@
-"""Events for those who watch a run, and progress bars built on them."""
+"""Events for those who watch a run, and who is told of them."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol
 
-from dask.utils import format_bytes
+__all__ = ["Callback", "Progress", "Watchers"]
 
-from xr_locality.errors import MissingDependencyError
-from xr_locality.regions.model import Region
-
-__all__ = ["Bars", "Callback", "Progress", "watch"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +19,41 @@ class Progress:
     Attributes
     ----------
     run : str
-        The run.
-    what : {"submitted", "progress", "moved", "finished", "failed"}
-        What happened.
+        The run; empty before it has a name, while its clusters start.
+    what : str
+        What happened, see below.
     facts : mapping
-        ``region`` and ``tasks`` (and ``done``) for the first two, ``source``,
-        ``target`` and ``nbytes`` for what moved, ``seconds`` or ``error`` at the end.
+        More about it.
+
+    Notes
+    -----
+    In the order in which a run tells them:
+
+    ``opening``
+        A region's endpoint is being opened, which may start a cluster: ``region``, and
+        ``endpoint`` in a few words.
+    ``starting``
+        What a region that is being opened waits for, when that changes and each second:
+        ``region``, ``endpoint``, ``doing``, ``seconds``, ``deadline_seconds``.
+    ``opened``
+        It is open: ``region``, ``endpoint``, ``seconds``, and whether it was ``reused``.
+    ``submitted``
+        A region was sent its partition: ``region``, and ``tasks`` before optimisation, or
+        None.
+    ``progress``
+        How far a region is: ``region``, ``tasks`` after optimisation, and how many are
+        ``done``.
+    ``moved``
+        Bytes have crossed: ``source``, ``target``, ``nbytes``.
+    ``relayed``
+        Values go by way of this machine from here on: ``reason``.
+    ``finished``
+        The run has ended well: ``seconds``.
+    ``failed``
+        It has not: ``error``, the exception that is raised.
+
+    Regions are :class:`~xr_locality.Region`. Facts and kinds may be added: skip what you do
+    not know.
     """
 
     run: str
@@ -38,104 +61,75 @@ class Progress:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Takes events of a run, on the event loop's thread: it must return at once.
-Callback: TypeAlias = Callable[[Progress], None]
+class Callback(Protocol):
+    """What watches a run: any callable that takes one :class:`Progress`.
+
+    Pass some as ``callbacks=[…]`` to :func:`xr_locality.compute`,
+    :func:`xr_locality.persist` or the accessor's methods. They are called on a thread of
+    xr-locality's and must return at once. One that raises does not break the run: it is
+    called no more, and a :class:`~xr_locality.errors.LocalityWarning` says so at the end.
+
+    Examples
+    --------
+    >>> crossed = []
+    >>> def watch(event: Progress) -> None:
+    ...     if event.what == "moved":
+    ...         crossed.append(event.facts["nbytes"])
+    >>> import dask.array as da, xr_locality as xl
+    >>> int(xl.compute(da.ones(3, chunks=1).sum(), callbacks=[watch])[0])
+    3
+    """
+
+    def __call__(self, event: Progress, /) -> object:
+        """Take one event; what is returned is ignored."""
+        ...
 
 
-@dataclass(slots=True)
-class Bars(AbstractContextManager["Bars"]):
-    """A bar for each region and one for the bytes that cross, drawn by rich.
+@dataclass(slots=True, eq=False)
+class Watchers:
+    """Those who are told of a run's events.
 
     Parameters
     ----------
-    expected_nbytes : int
-        Bytes that the plan says will cross.
+    callbacks : tuple of Callback
+        Called one after another.
     """
 
-    expected_nbytes: int
-    _progress: Any = None
-    _bars: dict[Any, Any] = field(default_factory=dict)
-    _totals: dict[Region, int] = field(default_factory=dict)
+    callbacks: tuple[Callback, ...] = ()
+    #: What callbacks have raised: these are called no more.
+    broken: dict[int, Exception] = field(default_factory=dict)
 
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
+    def __bool__(self) -> bool:
+        return len(self.broken) < len(self.callbacks)
 
-        self._progress = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[shown]}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )
-        self._progress.start()
-        return self
+    def tell(self, run: str, what: str, **facts: Any) -> None:
+        """Tell of one event."""
+        if not self:
+            return
+        event = Progress(run=run, what=what, facts=facts)
+        for number, callback in enumerate(self.callbacks):
+            if number in self.broken:
+                continue
+            try:
+                callback(event)
+            except Exception as error:  # A stranger's: it may raise anything.
+                self.broken[number] = error
+                logger.warning(
+                    "Callback %s failed at %r and is called no more",
+                    name_of(callback),
+                    what,
+                    exc_info=True,
+                )
 
-    def __call__(self, event: Progress) -> None:
-        """Draw one event."""
-        facts = event.facts
-        if event.what in ("submitted", "progress"):
-            self._draw_tasks(facts["region"], facts.get("done", 0), facts["tasks"])
-        elif event.what == "moved":
-            moved = self._bars.setdefault("nbytes", 0) + facts["nbytes"]
-            self._bars["nbytes"] = moved
-            total = max(self.expected_nbytes, moved)
-            self._draw("crossing", "between regions", moved, total, format_bytes(moved))
-        elif event.what == "finished":
-            for bar in self._progress.tasks:
-                self._progress.update(bar.id, completed=bar.total)
-            for region, total in self._totals.items():
-                # The last look at it may have come before its last task ended.
-                self._draw_tasks(region, total, total)
-
-    def _draw_tasks(self, region: Region, done: int, total: int | None) -> None:
-        # Until a scheduler has made a symbolic graph, nobody knows how many.
-        if total is not None:
-            self._totals[region] = total
-        shown = f"{done} tasks" if total is None else f"{done}/{total} tasks"
-        self._draw(region, str(region), done, total, shown)
-
-    def _draw(
-        self, name: Region | str, title: str, done: int, total: int | None, shown: str
-    ) -> None:
-        if name not in self._bars:
-            self._bars[name] = self._progress.add_task(title, total=total, shown=shown)
-        self._progress.update(self._bars[name], completed=done, total=total, shown=shown)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
+    def complaints(self) -> list[str]:
+        """Say which callbacks have failed, in a sentence each."""
+        return [
+            f"Callback {name_of(self.callbacks[number])} raised {type(error).__name__}: {error}. "
+            "It was called no more; the run was not affected."
+            for number, error in sorted(self.broken.items())
+        ]
 
 
-def watch(wanted: bool | None, *, expected_nbytes: int) -> Bars | None:
-    """Make progress bars where they are wanted.
-
-    Parameters
-    ----------
-    wanted : bool or None
-        None draws them where a person is watching: on a terminal, with rich there.
-    expected_nbytes : int
-        Bytes that the plan says will cross.
-
-    Raises
-    ------
-    MissingDependencyError
-        If they are wanted and rich is not installed.
-    """
-    installed = find_spec("rich") is not None
-    if wanted is None:
-        wanted = installed and sys.stderr.isatty()
-    if not wanted:
-        return None
-    if not installed:
-        raise MissingDependencyError(
-            "Progress bars need rich, which is not installed. Run: pip install "
-            "'xr-locality[progress]', or set progress to false.",
-            extra="progress",
-        )
-    return Bars(expected_nbytes)
+def name_of(callback: Callback) -> str:
+    """Name a callback, without its repr, which may hold anything."""
+    return getattr(callback, "__qualname__", type(callback).__qualname__)

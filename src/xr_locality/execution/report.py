@@ -23,7 +23,8 @@ class RegionReport:
     seconds : float
         Seconds that workers spent computing, summed over them.
     nbytes_read : int or None
-        Stored bytes read; None where nobody counts them.
+        Stored bytes read, from wherever; None where not all of it was counted: zarr's
+        arrays are, other files are not.
     """
 
     tasks: int
@@ -38,8 +39,8 @@ class Report:
     Attributes
     ----------
     moved : mapping of (Region, Region) to int
-        Bytes that crossed, as serialised, counted where they moved. Stored bytes
-        that workers read from another region are not counted.
+        Bytes that crossed, as serialised, counted where they moved; with the stored
+        bytes that workers read from another region, where these were counted.
     usd : float
         What these bytes cost at the plan's prices.
     seconds : float
@@ -50,6 +51,12 @@ class Report:
         Boundary values that were moved again.
     plan : Plan
         What was predicted.
+    remote_reads : mapping of (Region, Region) to int or None
+        Stored bytes that workers read from another region; None where nobody counted
+        them, and then they are in no other figure. What a worker that was lost had read
+        in its last second is not counted.
+    seconds_moving : mapping of (Region, Region) to float or None
+        For how long something was moving between two regions; None where nobody knows.
     """
 
     moved: Moved
@@ -58,6 +65,8 @@ class Report:
     by_region: Mapping[Region, RegionReport]
     retries: int
     plan: Plan = field(repr=False)
+    remote_reads: Mapping[tuple[Region, Region], int | None] = field(default_factory=dict)
+    seconds_moving: Mapping[tuple[Region, Region], float | None] = field(default_factory=dict)
 
     @property
     def nbytes_moved(self) -> int:
@@ -68,7 +77,14 @@ class Report:
         """Make a JSON-ready form, without the plan."""
         return {
             "moved": [
-                {"from": str(source), "to": str(target), "nbytes": nbytes}
+                {
+                    "from": str(source),
+                    "to": str(target),
+                    "nbytes": nbytes,
+                    "nbytes_from_stores": self.remote_reads.get((source, target), 0),
+                    "usd": self.plan.costs.usd(source, target, nbytes),
+                    "seconds": self.seconds_moving.get((source, target)),
+                }
                 for (source, target), nbytes in self.moved.items()
             ],
             "nbytes_moved": self.nbytes_moved,

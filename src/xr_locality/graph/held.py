@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from dask._task_spec import Task
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.typing import Key
 
-from xr_locality.errors import ExecutionError
-from xr_locality.regions.model import Region
+from xr_locality.errors import ExecutionError, SourceError
+from xr_locality.regions.model import LOCAL, Region
 
-__all__ = ["HeldValue", "hold", "reveal"]
+__all__ = ["KEPT", "HeldValue", "hold", "reveal"]
+
+#: Where a layer of held values says what may not leave: regions and words by URL.
+KEPT: Final = "locality_kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,15 +33,37 @@ class HeldValue:
         Brings it here.
     nbytes : int or None
         Its size in memory, where the cluster has said so.
+    kept : mapping of str to str
+        What it was made of and may not leave its region with: ``never`` or ``reduced`` by
+        the URL of the source. ``reduced`` where the value is a chunk as it was read.
+    here : Region
+        Where this process is.
     """
 
     region: Region
     future: Any = field(repr=False)
     pull: Callable[[], Any] = field(repr=False)
     nbytes: int | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
+    here: Region = LOCAL
 
     def get(self) -> Any:
-        """Bring the value here; what a plain ``.compute()`` runs."""
+        """Bring the value here; what a plain ``.compute()`` runs.
+
+        Raises
+        ------
+        SourceError
+            If it may not leave its region.
+        """
+        if self.kept and not self.region.contains(self.here):
+            url, leaves = next(iter(sorted(self.kept.items())))
+            raise SourceError(
+                f"{url!r} may not leave region {str(self.region)!r} (leaves: {leaves}), and "
+                "what was persisted of it would be brought here. Reduce it in its region, with "
+                ".locality.compute() or inside xr_locality.routed().",
+                url=url,
+                region=str(self.region),
+            )
         return self.pull()
 
     def __reduce__(self) -> NoReturn:
@@ -88,10 +113,17 @@ def _futures(layer: MaterializedLayer) -> MaterializedLayer:
     """Put Futures for a layer's values, and keep what it states of them, sizes too."""
     held = {key: _held(task) for key, task in layer.mapping.items()}
     sizes = {key: each.nbytes for key, each in held.items() if each.nbytes is not None}
+    kept = {
+        url: (each.region, leaves) for each in held.values() for url, leaves in each.kept.items()
+    }
     return MaterializedLayer(
         {key: each.future for key, each in held.items()},
         annotations=layer.annotations,
-        collection_annotations={**(layer.collection_annotations or {}), "nbytes": sizes},
+        collection_annotations={
+            **(layer.collection_annotations or {}),
+            "nbytes": sizes,
+            **({KEPT: kept} if kept else {}),
+        },
     )
 
 

@@ -103,6 +103,8 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
     hosts, missing = host_replicas(found, hosts, missing, usable=circumstances.usable)
     problems += missing
     raise_together(problems, message="The graph cannot be placed:")
+    if circumstances.surveyed is not None:
+        circumstances.surveyed(set(hosts.values()))
     decided = decide(bundle, graph, found, hosts, circumstances)
     plan = price(
         bundle,
@@ -118,11 +120,23 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
     )
     _check_budget(plan)
     logger.info(
-        "Planned %d partitions, %d boundary values, %d bytes to move",
-        len(plan.partitions),
+        "Planned for %s: tasks in %s; %d boundary values, %s to move for %s; %s",
+        words.objective(settings.objective),
+        ", ".join(map(str, plan.regions)) or "no region",
         len(plan.boundaries),
-        plan.nbytes_moved,
+        words.nbytes(plan.nbytes_moved),
+        words.usd(plan.usd),
+        words.optimality(plan.gap, plan.solver),
     )
+    for each in plan.transfers.groups:
+        logger.info(
+            "%s -> %s: %s as %s in %d values",
+            each.source,
+            each.target,
+            words.nbytes(each.nbytes),
+            words.WHY[each.why],
+            len(each.keys),
+        )
     return plan
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from xr_locality.config import Settings
@@ -33,6 +33,11 @@ class Circumstances:
     solver : callable, optional
         What places tasks that lie in several regions. Another than the best there is
         serves to compare with.
+    surveyed : callable, optional
+        Told the regions that may run tasks as soon as they are known, while the
+        placement is still being decided. It must start nothing that costs.
+    results_stay : bool
+        Whether results stay where they are made, as with ``persist``.
     """
 
     settings: Settings
@@ -41,6 +46,8 @@ class Circumstances:
     costs: CostModel
     find_cluster: Callable[[str], Region | None]
     solver: Solver = solve
+    surveyed: Callable[[Collection[Region]], None] | None = None
+    results_stay: bool = False
 
     @property
     def client(self) -> Region:

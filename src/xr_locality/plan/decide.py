@@ -152,16 +152,22 @@ class _Decision:
         gigabyte = 10**9
         leave = {each: costs(each, client, gigabyte) for each in candidates}
         enter = {each: costs(client, each, gigabyte) for each in candidates}
-        if leave[region] <= min(leave.values()) and enter[region] <= min(enter.values()):
+        stay = self.circumstances.results_stay
+        if (stay or leave[region] <= min(leave.values())) and enter[region] <= min(enter.values()):
             return self.together(region, remote=self._read_from(region))
         if view.is_small(self.graph, most=_FEW_TASKS):
             return self.task_by_task()
         best = self._cheapest_alone(region)
         together = self.together(best, remote=self._read_from(best))
         # Results leave some region at least, and stored bytes may stay where they are.
-        sent = [costs(each, client, self.results.total) for each in (best, *candidates)]
+        sent = [costs(each, client, self.returned) for each in (best, *candidates)]
         read = [costs(each.origin, each.target, each.nbytes) for each in together.remote]
         return replace(together, slack=sent[0] - min(sent) + sum(read))
+
+    @property
+    def returned(self) -> int:
+        """Bytes that are brought to the client."""
+        return 0 if self.circumstances.results_stay else self.results.total
 
     def _read_from(self, region: Region) -> tuple[RemoteRead, ...]:
         reads = (
@@ -193,7 +199,7 @@ class _Decision:
         cost, client = self.circumstances.objective(), self.circumstances.client
 
         def total(each: Region) -> float:
-            moved = {(each, client): self.results.total}
+            moved = {(each, client): self.returned}
             for read in self._read_from(each):
                 pair = read.origin, each
                 moved[pair] = moved.get(pair, 0) + read.nbytes
@@ -204,7 +210,7 @@ class _Decision:
         rivals = [
             each
             for each in sorted({*self.circumstances.usable})
-            if cost_of({(each, client): self.results.total}, cost) < limit
+            if cost_of({(each, client): self.returned}, cost) < limit
         ]
         return min([region, *rivals], key=total)
 
@@ -219,6 +225,7 @@ class _Decision:
             prices=self.prices,
             remote_read=circumstances.settings.remote_read == "allowed",
             solver=circumstances.solver,
+            results_stay=circumstances.results_stay,
         )
         solution = placed.solution
         slack = (solution.cost - solution.lower_bound) * placed.unit

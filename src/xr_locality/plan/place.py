@@ -89,6 +89,7 @@ def place(
     prices: PricesOf,
     remote_read: bool,
     solver: Solver = solve,
+    results_stay: bool = False,
 ) -> Placed:
     """Decide where each task of a graph runs.
 
@@ -112,6 +113,8 @@ def place(
         Whether another region's workers may read a source's stored bytes.
     solver : callable, optional
         What places the tasks, if not the best there is.
+    results_stay : bool, optional
+        Whether results stay where they are made.
 
     Returns
     -------
@@ -128,7 +131,13 @@ def place(
         sorted({*usable, *homes}), homes, (*hosts, *sorted(lying), client), prices
     )
     ask = partial(
-        state, reads, hosts=hosts, regions=regions, client=client, remote_read=remote_read
+        state,
+        reads,
+        hosts=hosts,
+        regions=regions,
+        client=client,
+        remote_read=remote_read,
+        results_stay=results_stay,
     )
     tried = []
     for chosen in [{}] if remote_read else _choices(reads, hosts):

@@ -55,7 +55,11 @@ def price(
     """
     costs, client = circumstances.costs, circumstances.client
     transfers = Transfers(
-        (*_boundaries(decided), *_remote_reads(decided), *_with_the_client(decided, client))
+        (
+            *_boundaries(decided),
+            *_remote_reads(decided),
+            *_with_the_client(decided, client, results_stay=circumstances.results_stay),
+        )
     )
     moved = transfers.moved()
     cost = sum(
@@ -97,7 +101,7 @@ def price(
             baselines,
             decided.reads,
             usable=circumstances.usable or (LOCAL,),
-            results=decided.results.total,
+            results=0 if circumstances.results_stay else decided.results.total,
             uploads=decided.partitions[0].upload_nbytes if len(decided.partitions) == 1 else None,
             client=client,
             costs=costs,
@@ -150,7 +154,9 @@ def _remote_reads(decided: Decided) -> Iterator[Crossings]:
         )
 
 
-def _with_the_client(decided: Decided, client: Region) -> Iterator[Crossings]:
+def _with_the_client(
+    decided: Decided, client: Region, *, results_stay: bool
+) -> Iterator[Crossings]:
     """List what goes to the client, and what it sends along with the graph."""
     results = decided.results
     alone = len(decided.partitions) == 1
@@ -166,7 +172,7 @@ def _with_the_client(decided: Decided, client: Region) -> Iterator[Crossings]:
                 nbytes=partition.upload_nbytes,
                 sizes=partial(_same, (partition.upload_nbytes,)),
             )
-        if partition.outputs:
+        if partition.outputs and not results_stay:
             sizes = partial(results.nbytes_of, partition.outputs)
             yield Crossings(
                 source=partition.region,

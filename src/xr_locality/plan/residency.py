@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, Layer
 from dask.typing import Key
 
 from xr_locality.errors import SourceError
 from xr_locality.graph import view
-from xr_locality.plan.model import Plan, Transfer
+from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source
+from xr_locality.plan.transfers import Transfer
+from xr_locality.regions.model import Region
 
-__all__ = ["residency_problems"]
+__all__ = ["Residency", "residency_problems"]
 
 
 def residency_problems(
@@ -54,31 +57,107 @@ def residency_problems(
         for read in reads
         if not remote_read_allowed
     ]
-    kept = [source for source in plan.sources if source.leaves != "always"]
-    leaving = [(source, next(_leaving(plan, graph, source), None)) for source in kept]
-    problems += [_forbidden(source, transfer) for source, transfer in leaving if transfer]
-    return problems
+    residency = Residency.of(plan.sources, graph)
+    return [*problems, *residency.problems(plan.transfers)]
 
 
-def _leaving(plan: Plan, graph: HighLevelGraph, source: Source) -> Iterator[Transfer]:
-    """List the transfers in which something of a source leaves its region."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Residency:
+    """Tells what of some sources may not go where.
+
+    Attributes
+    ----------
+    kept : tuple of Source
+        Those of which something may not leave.
+    graph : HighLevelGraph
+        What reads them, not optimised.
+    """
+
+    kept: tuple[Source, ...]
+    graph: HighLevelGraph = field(repr=False)
+    #: For each of `kept`, the layers of which no value may leave.
+    _bound: tuple[set[str], ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, sources: Iterable[Source], graph: HighLevelGraph) -> Residency:
+        """Look at what a graph computes of sources that may not leave.
+
+        Parameters
+        ----------
+        sources : iterable of Source
+            All that are read.
+        graph : HighLevelGraph
+            What reads them, not optimised.
+        """
+        kept = tuple(source for source in sources if source.leaves != "always")
+        return cls(kept=kept, graph=graph, _bound=tuple(_bound(graph, each) for each in kept))
+
+    def of_key(self, key: Key) -> dict[str, str]:
+        """Tell what a value may not leave its region with, by the URL of the source."""
+        return {
+            source.url: source.leaves
+            for source, bound in zip(self.kept, self._bound, strict=True)
+            if _layer_of(self.graph, key) in bound
+        }
+
+    def problems(self, transfers: Iterable[Transfer]) -> list[Exception]:
+        """List what some transfers would move although it may not, once for each source."""
+        if not self.kept:
+            return []
+        found: dict[int, Exception] = {}
+        for transfer in transfers:
+            for number in self._forbidding(transfer):
+                found.setdefault(number, _forbidden(self.kept[number], transfer))
+        return [found[number] for number in sorted(found)]
+
+    def check(self, transfer: Transfer) -> None:
+        """Refuse one transfer if it may not be.
+
+        Raises
+        ------
+        SourceError
+            If it would take from its region what may not leave it.
+        """
+        for number in self._forbidding(transfer):
+            raise _forbidden(self.kept[number], transfer)
+
+    def _forbidding(self, transfer: Transfer) -> Iterator[int]:
+        """Tell which sources may not leave as a transfer would have them leave."""
+        if not self.kept or transfer.why == "upload":
+            return
+        for number, (source, bound) in enumerate(zip(self.kept, self._bound, strict=True)):
+            if not _inside(source, transfer.source) or _inside(source, transfer.target):
+                continue
+            if transfer.why == "remote-read":
+                if transfer.key == source.url:
+                    yield number
+            elif _layer_of(self.graph, transfer.key) in bound:
+                yield number
+
+
+def _inside(source: Source, region: Region) -> bool:
+    home = source.region
+    return home is not None and (home.contains(region) or region.contains(home))
+
+
+def _bound(graph: HighLevelGraph, source: Source) -> set[str]:
+    """Name the layers of which no value may leave a source's region."""
     reading = {name for name, needs in graph.dependencies.items() if needs & source.layers.keys()}
-    raw = reading | {name for name in source.layers if not _holds_values(graph, name)}
-    for transfer in plan.transfers:
-        if transfer.why == "remote-read":
-            if transfer.key == source.url and transfer.source == source.region:
-                yield transfer
-        elif transfer.why in ("boundary", "result") and transfer.source == source.region:
-            made_by = _layer_of(graph, transfer.key)
-            if source.leaves == "never":
-                if view.ancestors(graph, [made_by]) & source.layers.keys():
-                    yield transfer
-            elif made_by in raw:
-                yield transfer
+    raw = reading | {
+        name
+        for name in source.layers
+        if name in graph.layers and not _holds_values(graph.layers[name])
+    }
+    if source.leaves == "reduced":
+        return raw
+    bound = set(source.layers)
+    for name in view.toposort_layers(graph):
+        if bound & graph.dependencies.get(name, set()):
+            bound.add(name)
+    return bound
 
 
-def _holds_values(graph: HighLevelGraph, name: str) -> bool:
-    layer = graph.layers[name]
+def _holds_values(layer: Layer) -> bool:
     return not view.is_symbolic(layer) and all(map(view.is_value, layer.values()))
 
 
@@ -86,11 +165,14 @@ def _layer_of(graph: HighLevelGraph, key: Key) -> str:
     name = key[0] if isinstance(key, tuple) and key else key
     if isinstance(name, str) and name in graph.layers:
         return name
-    return next(each for each, layer in graph.layers.items() if key in layer)
+    return next((each for each, layer in graph.layers.items() if key in layer), "")
 
 
 def _forbidden(source: Source, transfer: Transfer) -> SourceError:
-    what = "values computed from it" if source.leaves == "never" else "its chunks"
+    if transfer.why == "remote-read":
+        what = "its stored bytes"
+    else:
+        what = "values computed from it" if source.leaves == "never" else "its chunks"
     mend = (
         "Set client_region to its region, or let computed values leave with leaves: reduced."
         if source.leaves == "never"

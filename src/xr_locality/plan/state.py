@@ -84,6 +84,7 @@ def state(
     remote_read: bool,
     listed: bool,
     chosen: Mapping[tuple[Region, ...], Region] = MappingProxyType({}),
+    results_stay: bool = False,
 ) -> Stated:
     """State a graph as a placement problem.
 
@@ -104,6 +105,8 @@ def state(
     chosen : mapping of tuple of Region to Region, optional
         Where what lies in several regions is read, if it may be read in one alone. By
         default where the original lies.
+    results_stay : bool, optional
+        Whether results stay where they are made.
     """
     # The client is a place of its own even in a region of ours: what a worker there has
     # been sent, the client has not.
@@ -120,8 +123,9 @@ def state(
     uses.add_tasks(structure, reads.sizes.nbytes, node_of, tasks)
     at_client = len(real) - 1
     uses.add_embedded(structure, reads.sizes.nbytes, node_of, at_client)
-    outputs = node_of[structure.outputs]
-    uses.add_results(np.unique(outputs[outputs >= 0]), at_client)
+    if not results_stay:
+        outputs = node_of[structure.outputs]
+        uses.add_results(np.unique(outputs[outputs >= 0]), at_client)
     read_values = tuple(
         uses.add_reads(
             reads.of_tasks(reading, listed=listed),

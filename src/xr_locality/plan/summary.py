@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xr_locality.plan.replicas import ReplicaRead
     from xr_locality.plan.survey import Source
 
-__all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "summarise"]
+__all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "predicted_reads", "summarise"]
 
 logger = logging.getLogger(__name__)
 
@@ -294,6 +294,30 @@ def summarise(plan: Plan) -> Summary:
         budget=plan.budget,
         client=plan.client,
     )
+
+
+def predicted_reads(plan: Plan) -> dict[Region, int | None]:
+    """Estimate the stored bytes that each region reads, listing the stores.
+
+    Parameters
+    ----------
+    plan : Plan
+        What reads them.
+
+    Returns
+    -------
+    dict of Region to int or None
+        None where a store could not be listed.
+    """
+    read = _attempt(
+        lambda: [plan.reads.nbytes(source) for source in plan.sources],
+        "the stored bytes that are read",
+        [],
+    )
+    return {
+        each.region: each.nbytes_read
+        for each in _regions(plan, read or [None] * len(plan.sources), plan.reads.guesses)
+    }
 
 
 def _attempt(ask: Callable[[], T], what: str, failures: list[str]) -> T | None:

@@ -12,6 +12,7 @@ from dask.typing import Key
 from xr_locality.errors import EndpointError, RegionError
 from xr_locality.graph import view
 from xr_locality.graph.collections import Part
+from xr_locality.graph.held import KEPT
 from xr_locality.regions.detect import Chain
 from xr_locality.regions.detection import Detection
 from xr_locality.regions.model import LOCAL, Region
@@ -132,6 +133,8 @@ class _Surveyor:
         if tagged is not None and not found:
             regions.add(tagged)
             self._tagged(name, tagged)
+        for url, (region, leaves) in (layer.collection_annotations or {}).get(KEPT, {}).items():
+            self._held(name, url, region, leaves)
         located = {region for region in regions if region is not None}
         if located:
             self.layers[name] = frozenset(located)
@@ -195,6 +198,24 @@ class _Surveyor:
                 "replicas": (),
             },
         )
+
+    def _held(self, layer: str, url: str, region: Region, leaves: str) -> None:
+        """Note a source of which a cluster holds what may not leave."""
+        entry = self.grouped.setdefault(
+            (f"{url}, persisted", region),
+            {
+                "region": region,
+                "evidence": "persisted there",
+                "variables": {},
+                "found": {},
+                "layers": {},
+                "requester_pays": None,
+                "leaves": leaves,
+                "replicas": (),
+            },
+        )
+        entry["variables"].update(dict.fromkeys(self.variables.get(layer, ())))
+        entry["layers"].setdefault(layer, [])
 
     def _cluster(self, address: str) -> Region | None:
         region = self.find_cluster(address)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from xr_locality.plan import words
-from xr_locality.plan.comparison import Compared, Comparison
+from xr_locality.plan.comparison import Compared, ComparedWork, Comparison
 from xr_locality.plan.crossings import Crossing
 from xr_locality.plan.summary import RegionSummary, SourceSummary, Summary
 from xr_locality.regions.model import Region
@@ -91,7 +91,13 @@ def plan_facts(summary: Summary, *, today: date) -> tuple[Fact, ...]:
 
 def run_tables(comparison: Comparison) -> tuple[Table, ...]:
     """Write what crossed beside what was predicted, and what each region did."""
-    return _moves(comparison), _work(comparison)
+    several = len(comparison.leaving) < len({*comparison.pairs, *comparison.remote_reads})
+    return (
+        _moves(comparison),
+        *((_leaving(comparison),) if several else ()),
+        *((_times(comparison),) if comparison.times else ()),
+        _work(comparison),
+    )
 
 
 def run_facts(comparison: Comparison) -> tuple[Fact, ...]:
@@ -208,46 +214,77 @@ def _ways(summary: Summary) -> Table:
     )
 
 
-def _moves(comparison: Comparison) -> Table:
-    def row(label: str, each: Compared, *, strong: bool = False) -> Row:
-        figures = (
-            words.nbytes(each.predicted_nbytes),
-            words.nbytes(each.nbytes),
-            words.usd(each.predicted_usd, unit=False),
-            words.usd(each.usd, unit=False),
-        )
-        return Row(label=label, figures=figures, strong=strong)
+#: What stands where nobody counted.
+_NOT_COUNTED = "not counted"
 
-    rows = [row(_arrow(pair), each) for pair, each in comparison.pairs.items()]
-    if len(rows) != 1:
-        rows.append(row("total", comparison.total, strong=True))
-    rows += [
-        Row(
-            label=f"{_arrow(pair)}, from stores",
-            figures=(words.nbytes(nbytes), "not counted", "", ""),
-        )
-        for pair, nbytes in comparison.remote_reads.items()
-    ]
-    return Table(
-        title="Crossings",
-        headings=("predicted", "measured", "USD predicted", "USD measured"),
-        rows=tuple(rows),
+#: Headings of what is predicted and measured in bytes and US dollars.
+_COMPARED = ("predicted", "measured", "USD predicted", "USD measured")
+
+
+def _compared(label: str, each: Compared, *, strong: bool = False) -> Row:
+    measured = _NOT_COUNTED if each.nbytes is None else words.nbytes(each.nbytes)
+    figures = (
+        words.nbytes(each.predicted_nbytes),
+        measured,
+        words.usd(each.predicted_usd, unit=False),
+        "" if each.usd is None else words.usd(each.usd, unit=False),
     )
+    return Row(label=label, figures=figures, strong=strong)
+
+
+def _moves(comparison: Comparison) -> Table:
+    rows = [_compared(_arrow(pair), each) for pair, each in comparison.pairs.items()]
+    rows += [
+        _compared(f"{_arrow(pair)}, from stores", each)
+        for pair, each in comparison.remote_reads.items()
+    ]
+    if len(rows) != 1:
+        rows.append(_compared("total", comparison.total, strong=True))
+    return Table(title="Crossings", headings=_COMPARED, rows=tuple(rows))
+
+
+def _leaving(comparison: Comparison) -> Table:
+    rows = (_compared(str(region), each) for region, each in comparison.leaving.items())
+    return Table(title="Leaving", headings=_COMPARED, rows=tuple(rows))
+
+
+def _times(comparison: Comparison) -> Table:
+    rows = (
+        Row(
+            label=_arrow(pair),
+            figures=(words.seconds(each.predicted_seconds), words.seconds(each.seconds)),
+        )
+        for pair, each in comparison.times.items()
+    )
+    return Table(title="Moving for", headings=("predicted", "measured"), rows=tuple(rows))
 
 
 def _work(comparison: Comparison) -> Table:
-    # Nobody counts stored bytes of most endpoints: no column of them then.
+    # Nobody counts stored bytes of most files: no columns of them then.
     counted = any(each.nbytes_read is not None for each in comparison.regions.values())
+
+    def read(each: ComparedWork) -> tuple[str, ...]:
+        if not counted:
+            return ()
+        measured = _NOT_COUNTED if each.nbytes_read is None else words.nbytes(each.nbytes_read)
+        return words.nbytes(each.predicted_nbytes_read), measured
+
     rows = (
         Row(
             label=str(region),
             figures=(
+                words.UNKNOWN if each.planned_tasks is None else f"{each.planned_tasks:,}",
                 f"{each.tasks:,}",
                 words.seconds(each.seconds),
-                *((words.nbytes(each.nbytes_read),) if counted else ()),
+                *read(each),
             ),
         )
         for region, each in comparison.regions.items()
     )
-    headings = ("tasks", "computing", *(("read",) if counted else ()))
+    headings = (
+        "tasks",
+        "run",
+        "computing",
+        *(("to read", "read") if counted else ()),
+    )
     return Table(title="Regions", headings=headings, rows=tuple(rows))

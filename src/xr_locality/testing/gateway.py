@@ -76,9 +76,11 @@ class GatewayServer(Server):
         environ: Mapping[str, str],
         host: Host = LOOPBACK,
         environment: Mapping[str, str] | None = None,
+        idle_timeout: float = 0.0,
     ) -> None:
         super().__init__(region=region, directory=directory, environ=environ, host=host)
         self._environment = dict(environment or {})
+        self._idle_timeout = idle_timeout
         self.username = "tester"
         self.password = secrets.token_urlsafe(16)
         self._http_port = 0
@@ -203,6 +205,7 @@ class GatewayServer(Server):
                 # when it is killed.
                 "worker_cmd": [*dask, "worker", "--no-dashboard", "--no-nanny"],
                 "adaptive_period": 0.5,
+                "idle_timeout": self._idle_timeout,
                 "environment": {
                     **self._environment,
                     **reader_environment(self.region),

@@ -87,6 +87,9 @@ class Testbed:
     environment : Mapping of str to str, optional
         More environment variables of the gateways' schedulers and workers, which
         inherit almost none of this process's.
+    idle_timeout : float, optional
+        Seconds after which the gateways end a cluster that is idle, as an
+        administrator may set it. By default never.
 
     Raises
     ------
@@ -116,6 +119,7 @@ class Testbed:
         keep_logs: bool = False,
         outside_bytes_per_second: float | None = None,
         environment: Mapping[str, str] | None = None,
+        idle_timeout: float = 0.0,
     ) -> None:
         if regions is None:
             regions = _REGIONS if network is None else network.regions
@@ -138,6 +142,7 @@ class Testbed:
         self.network = network
         self._closes_network = False
         self._environment = dict(environment or {})
+        self._idle_timeout = idle_timeout
         self._regions: dict[Region, EmulatedRegion] = {}
         self._directory: Path | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -356,6 +361,7 @@ class Testbed:
                     environ=environ,
                     host=host,
                     environment=self._environment,
+                    idle_timeout=self._idle_timeout,
                 ),
                 objects=self._objects(
                     region=region,
