@@ -339,6 +339,7 @@ class TestImportDirection:
         assert elsewhere <= {
             "xr_locality.sources.ways",
             "xr_locality.execution.submission",
+            "xr_locality.execution.remote.gates",
             "xr_locality.execution.remote.keys",
             "xr_locality.testing.inprocess",
         }

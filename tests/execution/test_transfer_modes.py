@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import dask
@@ -45,8 +46,14 @@ def crossing(n: int, make: Callable[..., Any] | None = None, *, take: Any = np.s
 
 
 def files_in(folder: Path) -> list[Path]:
-    """List all files below a folder."""
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """List all files below a folder, once nobody writes there any more."""
+    deadline = monotonic() + 20
+    while True:
+        # A worker that was writing when the run ended removes what it wrote.
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        if not files or monotonic() > deadline:
+            return files
+        sleep(0.05)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from xr_locality.by_value import ByValue
 from xr_locality.endpoints import on_scheduler
+from xr_locality.endpoints.by_value import ByValue
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xr_locality.by_value import ByValue, pickle_by_value
+from xr_locality.endpoints.by_value import ByValue, pickle_by_value
 from xr_locality.execution import remote
 
 __all__ = ["Shipped", "ship"]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from functools import partial
 from operator import methodcaller
 from typing import Any
 
 import cloudpickle
 from dask.highlevelgraph import Layer
-from fsspec.spec import AbstractBufferedFile
 from xarray.backends import CachingFileManager, FileManager
 from xarray.backends.file_manager import DummyFileManager
 
@@ -96,7 +96,7 @@ def _reduced(obj: Any) -> tuple[Any, ...] | None:
         return str, (obj.name,)
 
     # What fsspec opens again is told its size, and told it twice when that is pickled.
-    if isinstance(obj, AbstractBufferedFile) and "az" in obj.fs.protocol:
+    if _is_azures(obj):
         cache = "none" if obj.cache is None else obj.cache.name
         opened = _Opened(obj.fs, obj.path, block_size=obj.blocksize, cache_type=cache)
         return opened.__reduce__()
@@ -116,3 +116,11 @@ def _reduced_netcdf3(dataset: Any) -> tuple[Any, ...] | None:
     if fs is None or not isinstance(path, str):
         return None
     return opening, (netcdf_file, _Opened(fs, path))
+
+
+def _is_azures(obj: Any) -> bool:
+    # A module that nobody has imported has opened no file.
+    spec = sys.modules.get("fsspec.spec")
+    return (
+        spec is not None and isinstance(obj, spec.AbstractBufferedFile) and "az" in obj.fs.protocol
+    )
