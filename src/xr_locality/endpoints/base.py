@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -354,6 +355,7 @@ class Connection(ABC):
                 ) from None
             raise
         self._move(ConnectionState.OPEN)
+        self._answered = time.monotonic()
         return self
 
     async def check(self, *, deadline_seconds: float = CHECK_SECONDS) -> None:
@@ -381,6 +383,12 @@ class Connection(ABC):
             self._alive = False
             raise
         self._alive = True
+        self._answered = time.monotonic()
+
+    @property
+    def seconds_since_answer(self) -> float:
+        """How long ago the scheduler was last seen to be there."""
+        return time.monotonic() - self._answered
 
     @property
     def threads_per_worker(self) -> int:

@@ -38,6 +38,9 @@ _GRACE_SECONDS: Final = 2.0
 
 # What was asked while a plan was made holds for this long.
 _FRESH_SECONDS: Final = 30.0
+#: Seconds for which a scheduler that has answered is not asked again before a run: to ask
+#: takes four round trips, and a run looks after its regions from its start.
+_SEEN_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -221,6 +224,8 @@ class EndpointPool:
             if endpoint is None or self._closed:
                 continue
             connection = self.connections.get(region)
+            if connection is not None and _was_just_seen(connection):
+                continue
             asking = (
                 endpoint.preflight(region=region, deadline_seconds=PREFLIGHT_SECONDS)
                 if connection is None
@@ -327,7 +332,11 @@ class EndpointPool:
         await asyncio.shield(asyncio.gather(*closing, return_exceptions=True))
 
     async def check(
-        self, regions: Iterable[Region] | None = None, *, deadline_seconds: float = CHECK_SECONDS
+        self,
+        regions: Iterable[Region] | None = None,
+        *,
+        deadline_seconds: float = CHECK_SECONDS,
+        seen_too: bool = True,
     ) -> None:
         """Ask in parallel whether open schedulers are still there; drop the dead.
 
@@ -339,6 +348,8 @@ class EndpointPool:
             The regions to ask; those that are not open are skipped. By default all.
         deadline_seconds : float, optional
             Seconds for each of them.
+        seen_too : bool, optional
+            False passes over schedulers that have answered a moment ago.
 
         Raises
         ------
@@ -351,7 +362,7 @@ class EndpointPool:
         found = {
             region: one
             for region, one in self.connections.items()
-            if chosen is None or region in chosen
+            if (chosen is None or region in chosen) and (seen_too or not _was_just_seen(one))
         }
         answers = await asyncio.gather(
             *(self._check(region, one, deadline_seconds) for region, one in found.items()),
@@ -513,3 +524,8 @@ def _raise_problems(answers: Iterable[Any], *, message: str) -> None:
         if isinstance(answer, BaseException) and not isinstance(answer, Exception):
             raise answer
     raise_together([one for one in answers if isinstance(one, Exception)], message=message)
+
+
+def _was_just_seen(connection: Connection) -> bool:
+    """Whether asking a scheduler once more whether it is there would tell nothing new."""
+    return connection.alive and connection.seconds_since_answer < _SEEN_SECONDS

@@ -160,6 +160,9 @@ class Run:
     _apart: set[tuple[Region, Region]] = field(default_factory=set)
     #: Values that workers have asked this process to carry, and where to.
     _carried: set[tuple[Key, Region]] = field(default_factory=set)
+    #: Results that have been asked for.
+    _asked: set[Key] = field(default_factory=set)
+    _measuring: asyncio.Task[None] | None = None
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,9 +222,11 @@ class Run:
                 self._tell("failed", error=finish.error)
                 logger.info("Run %s: failed with %s", self.name, type(finish.error).__name__)
                 raise finish.error
-            await self._measure()
-            await self._measure_kept()
-            await self._collect_reads()
+            # What was measured before a region was lost and opened again is too little.
+            if self._measuring is None or self._lost:
+                await self._measure_all()
+            else:
+                await self._measuring
         seconds = time.monotonic() - started
         self._tell("finished", seconds=seconds)
         report = self._tally.report(
@@ -499,6 +504,10 @@ class Run:
         self._pending.setdefault(region, []).append(key)
         if not running:
             self._start(self._gather(region), region)
+        self._asked.add(key)
+        if self._measuring is None and len(self._asked) == self._n_outputs():
+            # All tasks have run: asked while the last results travel.
+            self._measuring = self._start(self._measure_all())
 
     async def _gather(self, region: Region) -> None:
         futures, attempt = self._submissions[region].outputs, self._attempts[region]
@@ -721,9 +730,16 @@ class Run:
         """Ask workers what they have read in all; those that were lost have told before."""
 
         async def ask(connection: Connection) -> None:
-            answers = await connection.client.run(
-                Shipped(collect_reads), self.name, on_error="ignore"
-            )
+            try:
+                async with asyncio.timeout(_MEASURE_SECONDS):
+                    answers = await connection.client.run(
+                        Shipped(collect_reads), self.name, on_error="ignore"
+                    )
+            except (OSError, TimeoutError, ClosedClientError) as error:
+                logger.info(
+                    "Region %s does not tell what it has read: %r", connection.region, error
+                )
+                return
             for process, reads in answers.values():
                 self._read_by_worker(process, reads)
 
@@ -745,6 +761,12 @@ class Run:
         if self._residency.kept:
             crossing = Crossing(source=source, target=target, key=key, nbytes=0, why=why)
             self._residency.check(crossing)
+
+    def _n_outputs(self) -> int:
+        return sum(len(partition.outputs) for partition in self.plan.partitions)
+
+    async def _measure_all(self) -> None:
+        await asyncio.gather(self._measure(), self._measure_kept(), self._collect_reads())
 
     async def _measure(self) -> None:
         """Ask each scheduler what the run's tasks have done, before they are forgotten."""
@@ -786,10 +808,11 @@ class Run:
                     "progress", region=region, done=measured["done"], tasks=measured["tasks"]
                 )
 
-    def _start(self, coroutine: Any, region: Region | None = None) -> None:
-        task = asyncio.create_task(coroutine)
+    def _start(self, coroutine: Any, region: Region | None = None) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks[task] = region
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         region = self._tasks.pop(task) or next(iter(self.connections))

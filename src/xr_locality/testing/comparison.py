@@ -41,6 +41,9 @@ WAYS: Final = ("local", "best single region", "split by hand", "greedy forward",
 #: Ways whose first run of some work opens what later ones find open.
 _KEEPS_WARM: Final = ("split by hand", "greedy forward", "plan")
 
+#: Ways that take so long that once is enough.
+_LONG: Final = ("local", "best single region")
+
 #: Threads with which this process pulls: more than it has cores, so that waiting for one
 #: chunk does not keep it from asking for the next.
 _PULLING_THREADS: Final = 8
@@ -202,7 +205,7 @@ class Runner:
         ways : tuple of str
             Which.
         rounds : int
-            How often each.
+            How often each; pulling and the best single region, which take long, once.
 
         Returns
         -------
@@ -220,6 +223,8 @@ class Runner:
             answers = {}
             # Turned round each time, so that none is always the first.
             for way in ways if number % 2 else reversed(ways):
+                if number and way in _LONG:
+                    continue
                 sample, answers[way] = self._run(way, work)
                 samples[way].append(sample)
             _check_same(answers)

@@ -246,9 +246,9 @@ def _cluster(region: EmulatedRegion) -> Iterator[GatewayCluster]:
 
 
 def _reductions(place: _Place, quick: bool) -> Iterator[WorkResult]:
-    for rate in (_SLOW, _RATE):
+    for rate, n_chunks in ((_SLOW, 32), (_RATE, 64)):
         place.set_rate(rate)
-        work = Means(n_chunks=4 if quick else 40, opener=place.opener)
+        work = Means(n_chunks=4 if quick else n_chunks, opener=place.opener)
         compared = place.runner.compare(work, rounds=1 if quick else 3)
         yield _result(
             "reductions",

@@ -51,7 +51,8 @@ class Puller:
         missing = list(dict.fromkeys(keys))
         pause = _FIRST_LOOK
         while missing:
-            batches = await self._batches(missing)
+            # One alone is one batch, whatever its size.
+            batches = [missing] if len(missing) == 1 else await self._batches(missing)
             for data in await asyncio.gather(*map(self._gather, batches)):
                 for key, sent in data.items():
                     value, moved[key] = await receive(sent)
