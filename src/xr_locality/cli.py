@@ -258,6 +258,12 @@ def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="about how many (default: %(default)s)",
     )
+    parser.add_argument(
+        "--bytes",
+        type=_nbytes,
+        metavar="SIZE",
+        help="stored bytes that it reads in all, such as '1 PB' (default: 100 MB a chunk)",
+    )
     _add_objective(parser)
 
 
@@ -270,6 +276,7 @@ def _run_simulate(given: argparse.Namespace) -> None:
             n_regions=given.regions,
             n_tasks=given.tasks,
             objective=given.objective,
+            stored_nbytes=given.bytes,
         )
     )
 
@@ -337,6 +344,18 @@ def _add_objective(parser: argparse.ArgumentParser) -> None:
         default="usd",
         help="what plans keep least (default: %(default)s)",
     )
+
+
+def _nbytes(text: str) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        nbytes = int(parse_bytes(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size") from error
+    if nbytes < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return nbytes
 
 
 def _count(text: str) -> int:

@@ -11,10 +11,17 @@ __all__ = ["describe_simulation", "describe_workloads"]
 
 
 def describe_simulation(
-    shape: str, *, n_regions: int, n_tasks: int, objective: Literal["usd", "bytes", "seconds"]
+    shape: str,
+    *,
+    n_regions: int,
+    n_tasks: int,
+    objective: Literal["usd", "bytes", "seconds"],
+    stored_nbytes: int | None = None,
 ) -> str:
     """Place a synthetic graph over many regions, and compare other ways, as text."""
     graph = SHAPES[shape](n_tasks, cloud_regions(n_regions))
+    if stored_nbytes is not None:
+        graph.grow(stored_nbytes)
     return str(simulate(graph, objective=objective))
 
 

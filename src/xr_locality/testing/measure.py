@@ -37,6 +37,9 @@ _MBIT: Final = 125_000
 #: Of the network between each two regions, for what is measured at one rate.
 _RATE: Final = 200 * _MBIT
 _SLOW: Final = 50 * _MBIT
+#: Of the largest synthetic graphs, and the stored bytes that these read.
+_MOST_TASKS: Final = 10**6
+_PETABYTE: Final = 10**15
 #: Cells along each axis of a chunk of 16 MB.
 _CELLS: Final = 2000
 
@@ -310,7 +313,7 @@ def _result(
 
 
 def _scale(*, quick: bool) -> Iterator[ScaleResult]:
-    sizes = (10**3, 10**4, 10**5) if quick else (10**3, 10**4, 10**5, 10**6)
+    sizes = (10**3, 10**4, 10**5) if quick else (10**3, 10**4, 10**5, _MOST_TASKS)
     for shape in ("reduction", "mask-and-difference", "halo"):
         for n_regions in (2, 30):
             for n_tasks in sizes:
@@ -320,6 +323,8 @@ def _scale(*, quick: bool) -> Iterator[ScaleResult]:
 
 def _place_synthetic(shape: str, n_regions: int, n_tasks: int) -> ScaleResult:
     graph = SHAPES[shape](n_tasks, cloud_regions(n_regions))
+    if n_tasks == _MOST_TASKS:
+        graph.grow(_PETABYTE)
     simulated = simulate(graph, objective="bytes")
     problem = graph.problem()
     prices = CostModel().prices("bytes", problem.places)
@@ -333,7 +338,7 @@ def _place_synthetic(shape: str, n_regions: int, n_tasks: int) -> ScaleResult:
         shape=shape,
         n_regions=n_regions,
         n_tasks=graph.n_tasks,
-        stored_nbytes=int(sum(int(stored.sum()) for _, _, stored in graph.reads)),
+        stored_nbytes=graph.stored_nbytes,
         seconds=simulated.seconds,
         peak_nbytes=peak,
         gap=simulated.gap,

@@ -168,6 +168,20 @@ class SyntheticGraph:
         """Bring the values of some tasks to the client."""
         self.results.append(tasks)
 
+    @property
+    def stored_nbytes(self) -> int:
+        """Stored bytes that all tasks together read."""
+        return sum(int(stored.sum()) for _, _, stored in self.reads)
+
+    def grow(self, stored_nbytes: int) -> None:
+        """Multiply all sizes, so that the graph reads about so many stored bytes."""
+        factor = stored_nbytes / self.stored_nbytes
+        self.sizes = [(sizes * factor).astype(np.int64) for sizes in self.sizes]
+        self.reads = [
+            (tasks, where, (stored * factor).astype(np.int64))
+            for tasks, where, stored in self.reads
+        ]
+
     def problem(self) -> PlacementProblem:
         """State the graph as a placement problem."""
         n_regions = len(self.regions)
