@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import importlib
 import sys
 import time
 from collections.abc import Mapping
@@ -157,12 +158,10 @@ class NotebookBars(Bars):
 
     def __enter__(self) -> Self:
         Bars.__enter__(self)
-        from IPython.display import display
-
+        # Only a notebook has it.
+        display: Any = importlib.import_module("IPython.display").display
         # Shown from the cell's own thread; a picture is changed from any.
-        self._display = display(  # type: ignore[no-untyped-call]
-            self._picture(), raw=True, display_id=True
-        )
+        self._display = display(self._picture(), raw=True, display_id=True)
         return self
 
     def __call__(self, event: Progress) -> None:
