@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,7 +41,7 @@ def session(_shared: Session) -> Iterator[Session]:
     """Make the shared session the current one, without reports of other tests."""
     from xr_locality.session import _current
 
-    token = _current.set(_shared)
+    token = _current.set(weakref.ref(_shared))
     _shared.reports.clear()
     yield _shared
     _current.reset(token)
