@@ -4,10 +4,14 @@ from typing import Any
 
 import dask
 import dask.array as da
+import dask.bag as db
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 from dask.core import flatten
 
+import xr_locality as xl
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.sizes import SizeEstimator
 from xr_locality.plan.results import Results
@@ -64,3 +68,22 @@ def test_arrays_of_unknown_length_are_estimated_by_their_keys() -> None:
 def test_objects_without_a_shape_are_estimated() -> None:
     """A Delayed counts something."""
     assert results_of(dask.delayed(len)([1])).total > 0
+
+
+def test_reduced_tables_are_as_small_as_their_values() -> None:
+    """What a DataFrame is reduced to counts as that, and is no guess."""
+    table = dd.from_pandas(pd.DataFrame({"x": np.arange(100.0)}), npartitions=4)
+    with dask.annotate(locality="aws:us-west-2"):
+        plan = xl.plan(table.x.sum(), endpoints={"aws:us-west-2": None})
+    assert [(each.why, each.nbytes) for each in plan.transfers] == [("result", 8)]
+    assert plan.unknowns == ()
+
+
+def test_guessed_results_are_among_what_is_not_known() -> None:
+    """A result of which nobody states a size says so."""
+    with dask.annotate(locality="aws:us-west-2"):
+        words = db.from_sequence(range(10), npartitions=2).map(str)
+    plan = xl.plan(words, endpoints={"aws:us-west-2": None})
+    assert {each.why for each in plan.transfers} == {"result"}
+    (unknown,) = plan.unknowns
+    assert unknown.startswith("the size of results: ")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from xr_locality.graph import view
 from xr_locality.graph.blocks import Blocks, of_chunks
-from xr_locality.graph.collections import Part
+from xr_locality.graph.collections import Part, is_expression
 from xr_locality.graph.describe import Describer
 from xr_locality.graph.fit import stated
 from xr_locality.graph.names import Overlap
@@ -90,8 +90,13 @@ class SizeEstimator:
     graph: HighLevelGraph
     parts: tuple[Part, ...]
     _describer: Describer = field(init=False)
+    #: Bytes of single values by the first word of their keys: what DataFrames are reduced to.
+    _scalars: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for part in self.parts:
+            if is_expression(part.collection):
+                self._scalars |= _scalars(part.collection.expr)
         results: dict[str, Blocks] = {}
         for part in self.parts:
             chunks, dtype = getattr(part.collection, "chunks", None), _dtype(part.collection)
@@ -119,6 +124,8 @@ class SizeEstimator:
         said = self._said(layer)
         if said is not None:
             return Size(said(key))
+        if self._scalars and (nbytes := self._scalars.get(view.first_word(key))) is not None:
+            return Size(nbytes)
         return self._size(layer, self._describer.key(layer, key))
 
     def of_keys(self, layer: str, keys: Sequence[Key]) -> Sizes:
@@ -259,6 +266,16 @@ def stated_reason(layer: Layer) -> str:
     """Get why what a layer states does not give sizes, if it states something."""
     blocks = stated(layer)
     return blocks.reason if isinstance(blocks, Unknown) else ""
+
+
+def _scalars(expression: Any) -> dict[str, int]:
+    """Measure what an expression's nodes make that are single values, by their names."""
+    sizes = {}
+    for node in expression.walk():
+        meta = getattr(node, "_meta", None)
+        if isinstance(meta, (np.generic, bool, int, float, complex)):
+            sizes[node._name] = max(measure(meta), 1)
+    return sizes
 
 
 def _dtype(collection: Any) -> np.dtype[Any] | None:

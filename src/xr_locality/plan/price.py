@@ -82,6 +82,7 @@ def price(
         unknowns=(
             *_doubts(found, circumstances),
             *decided.notes,
+            *_guessed_results(decided, circumstances),
             *decided.reads.guesses.values(),
         ),
         client=client,
@@ -182,6 +183,13 @@ def _with_the_client(
                 nbytes=results.total if alone else sum(sizes()),
                 sizes=sizes,
             )
+
+
+def _guessed_results(decided: Decided, circumstances: Circumstances) -> Iterator[str]:
+    """Say if the bytes of what comes to the client are only a guess."""
+    away = any(partition.region != circumstances.client for partition in decided.partitions)
+    if away and not circumstances.results_stay and (why := decided.results.guess) is not None:
+        yield f"the size of results: {why}"
 
 
 def _doubts(found: Survey, circumstances: Circumstances) -> tuple[str, ...]:

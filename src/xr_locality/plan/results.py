@@ -13,7 +13,7 @@ from dask.typing import Key
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import Bundle
-from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.sizes import SizeEstimator, Sizes
 
 __all__ = ["Results"]
 
@@ -36,11 +36,20 @@ class Results:
     graph: HighLevelGraph
     estimator: SizeEstimator
 
-    @cached_property
+    @property
     def total(self) -> int:
         """Bytes of all results; of arrays, layers are asked, not each key."""
+        return self._total[0]
+
+    @property
+    def guess(self) -> str | None:
+        """Why the bytes of some results are only a guess; None where none is."""
+        return self._total[1]
+
+    @cached_property
+    def _total(self) -> tuple[int, str | None]:
         seen: set[str] = set()
-        total = 0
+        total, guess = 0, None
         for part in self.bundle.parts:
             name = getattr(part.collection, "name", None)
             if isinstance(name, str) and name in seen:
@@ -48,23 +57,26 @@ class Results:
             numblocks: Any = getattr(part.collection, "numblocks", None)
             # A Delayed makes another Delayed of any attribute that it is asked for.
             known = isinstance(numblocks, tuple) and name in self.graph.layers
-            together = self.estimator.total(str(name)).nbytes if known else 0
+            together = self.estimator.total(str(name)) if known else None
             # Empty blocks count as one byte each, as wherever they are listed.
-            if known and together >= math.prod(numblocks):
-                total += together
+            if together is not None and together.nbytes >= math.prod(numblocks):
+                total += together.nbytes
+                guess = guess or together.guess
             else:
-                total += sum(self.nbytes_of(part.flat_keys()))
+                for sizes in self._sizes_of(part.flat_keys()):
+                    total += int(sizes.nbytes.sum())
+                    guess = guess or sizes.why
             if isinstance(name, str):
                 seen.add(name)
-        return total
+        return total, guess
 
     def nbytes_of(self, keys: Sequence[Key]) -> list[int]:
         """Estimate the bytes of some results."""
-        return [
-            size
-            for name, some in self._by_layer(keys)
-            for size in self.estimator.of_keys(name, some).nbytes.tolist()
-        ]
+        return [size for sizes in self._sizes_of(keys) for size in sizes.nbytes.tolist()]
+
+    def _sizes_of(self, keys: Sequence[Key]) -> Iterator[Sizes]:
+        for name, some in self._by_layer(keys):
+            yield self.estimator.of_keys(name, some)
 
     def _by_layer(self, keys: Sequence[Key]) -> Iterator[tuple[str, list[Key]]]:
         """Group neighbours of one layer."""
