@@ -119,6 +119,25 @@ class TestParsing:
 
 
 class TestEnding:
+    def test_reader_that_has_enough_is_no_traceback(self) -> None:
+        """Where what reads the output ends first, as ``head`` does, the command just ends."""
+        command = [sys.executable, "-m", "xr_locality", "simulate", "--tasks", "100"]
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "xr_locality",
+            "simulate",
+            "--tasks",
+            "100",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+        assert process.returncode == 1
+
     def test_success(self, command: Callable[[Callable[[], None]], str]) -> None:
         """A command that does its work ends with 0."""
         called: list[bool] = []

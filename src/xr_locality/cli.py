@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -447,9 +448,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         name = f"{given.command} {getattr(given, 'subcommand', '')}".rstrip()
-        return COMMANDS[name].run(given) or 0
+        code = COMMANDS[name].run(given) or 0
+        sys.stdout.flush()
+        return code
     except LocalityError as error:
         print(f"{_PROGRAM}: error: {_describe(error)}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever reads has enough. What is left unwritten must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
