@@ -431,7 +431,7 @@ class Session:
         Returns
         -------
         Circumstances
-            For :func:`~xr_locality.plan.build.build_plan`.
+            For ``plan.build.build_plan``.
         """
         settings = self.settings(**policy)
         named = policy.get("endpoints")

@@ -62,7 +62,7 @@ class Progress:
 
 
 class Callback(Protocol):
-    """What watches a run: any callable that takes one :class:`Progress`.
+    """What watches a run: any callable that takes one event.
 
     Pass some as ``callbacks=[…]`` to :func:`xr_locality.compute`,
     :func:`xr_locality.persist` or the accessor's methods. They are called on a thread of
