@@ -17,7 +17,7 @@ from xr_locality.testing.results import Results, ScaleResult, WorkResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_scale", "draw_works", "lay_out_works", "render_report"]
+__all__ = ["as_svg", "draw_scale", "draw_works", "lay_out_works", "render_report"]
 
 #: Of each way, light enough for dark pages and dark enough for light ones.
 _COLOURS: Final = {
@@ -240,9 +240,14 @@ def _wrapped(name: str, *, width: int = 24) -> str:
     return "\n".join(textwrap.wrap(name, width))
 
 
-def _image(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """Write a plot as SVG, the same each time."""
     drawn = io.BytesIO()
     arguments: dict[str, Any] = {"format": "svg", "metadata": {"Date": None}}
     figure.savefig(drawn, **arguments)
-    encoded = base64.b64encode(drawn.getvalue()).decode()
+    return drawn.getvalue().decode()
+
+
+def _image(figure: Figure) -> str:
+    encoded = base64.b64encode(as_svg(figure).encode()).decode()
     return f'<img alt="plot" src="data:image/svg+xml;base64,{encoded}">'
