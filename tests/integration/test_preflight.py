@@ -293,7 +293,8 @@ def test_clusters_opened_for_a_refused_run_are_ended(
     a, b = (open_in(buckets, region) for region in buckets)
     # Those of the module's shared session, which other tests use.
     others = clusters(testbed)
-    with xl.Session(testbed.endpoints(minimum=1, maximum=1)):
+    # Sessions with equal endpoints would share its clusters.
+    with xl.Session(testbed.endpoints(minimum=1, maximum=3)):
         a.mean().locality.compute()
         buckets["gcp:us-central1"].accepts = False
         with pytest.raises(errors.SourceError):

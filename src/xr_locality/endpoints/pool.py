@@ -224,8 +224,6 @@ class EndpointPool:
             if endpoint is None or self._closed:
                 continue
             connection = self.connections.get(region)
-            if connection is not None and _was_just_seen(connection):
-                continue
             asking = (
                 endpoint.preflight(region=region, deadline_seconds=PREFLIGHT_SECONDS)
                 if connection is None
