@@ -33,6 +33,15 @@ dask.config.set({"locality.state-directory": _state})
 pytest_plugins = ["xr_locality.testing.fixtures"]
 
 
+#: What takes longest comes first, so that no process is left alone with it at the end.
+LONG = ("integration", "test_properties.py", "test_every_store.py", "demo", "test_comparison.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests for running them in several processes."""
+    items.sort(key=lambda item: not set(LONG).intersection(item.path.parts))
+
+
 @pytest.fixture(autouse=True)
 def clean_state() -> Iterator[None]:
     """Forget tags, and check that no test leaves dask's scheduler setting behind."""
