@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
@@ -17,7 +18,7 @@ import pytest
 
 import xr_locality as xl
 from xr_locality import errors
-from xr_locality.execution import submission
+from xr_locality.execution import remote, submission
 
 AWS, GCP = "aws:us-west-2", "gcp:us-central1"
 SIDE = 600
@@ -160,6 +161,19 @@ def test_full_store_is_one_clear_error(clusters: dict[str, Any], store: Path) ->
         finally:
             client.run(limit, -1)
     assert files_in(store) == []
+
+
+def test_failure_to_stage_holds_no_views_of_the_value() -> None:
+    """Kept in a reference loop with them, as a worker keeps it, CPython before 3.12.7 crashes."""
+    with pytest.raises(OSError, match=r"a value of 8000000 bytes could not be written") as raised:
+        remote.stage(np.zeros(10**6), {GCP: ("unknown", b"")}, "x")
+    error: BaseException | None = raised.value
+    held = []
+    while error is not None:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        held += [name for frame in frames[1:] for name in frame.f_locals]
+        error = error.__cause__ or error.__context__
+    assert not {"views", "frames", "pieces", "packed"} & set(held)
 
 
 def test_missing_store_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import pickle
 import zlib
 from contextlib import suppress
+from traceback import clear_frames
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -92,6 +93,20 @@ def stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
     OSError
         If it cannot be written.
     """
+    try:
+        return _stage(value, stores, key)
+    except Exception as error:
+        # A worker keeps what failed in a reference loop, and the loop what its frames hold.
+        # CPython before 3.12.7 crashes when it collects a loop with a view of a view in it
+        # (https://github.com/python/cpython/issues/77894).
+        cause: BaseException | None = error
+        while cause is not None:
+            clear_frames(cause.__traceback__)
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
+def _stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
     packed = pack(value)
     header, frames = serialize(Serialize(packed), on_error="raise")
     views: list[memoryview] = [ensure_memoryview(frame) for frame in frames]
