@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, islice, repeat
-from operator import is_
+from operator import attrgetter, is_
 from typing import Final
 
 from xr_locality.regions.store import Store
@@ -29,11 +29,13 @@ _DEEPEST: Final = 100
 _MOST_STRANGERS: Final = 100_000
 # Objects whose types are counted together: so many that a step costs little for
 # each, so few that they stay in the processor's cache.
-_BATCH: Final = 512
+_BATCH: Final = 1024
 # Fewer are looked at one by one.
 _FEW: Final = 32
 # A task in a list in a dict: deeper nests are looked at one by one.
 _LEVELS: Final = 10
+
+_NAME: Final = attrgetter("__name__")
 
 
 def find_sources(objects: Iterable[object]) -> tuple[Found, ...]:
@@ -129,7 +131,7 @@ def find_sources_of_each(objects: Iterable[object]) -> list[tuple[Found, ...]]:
     return answers
 
 
-def _without_copies(group: list[object]) -> list[object]:
+def _without_copies(group: Sequence[object]) -> Sequence[object]:
     """Keep one where all are one object: the function of all tasks, or a number that each adds."""
     if group and group[0] is group[-1] and all(map(is_, group, repeat(group[0]))):
         return group[:1]
@@ -241,12 +243,12 @@ class _Walker:
         once and without a line of Python for each.
         """
         rare: dict[int, object] = {}
-        level = [batch]
+        level: list[Sequence[object]] = [batch]
         for _ in range(_LEVELS):
-            below: list[list[object]] = []
+            below: list[Sequence[object]] = []
             for group in map(_without_copies, level):
                 kinds = set(map(type, group))
-                if not self._calls.isdisjoint(kind.__name__ for kind in kinds):
+                if not self._calls.isdisjoint(map(_NAME, kinds)):
                     return None
                 for kind in kinds:
                     if (way := way_into(kind)) is None:

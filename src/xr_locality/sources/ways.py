@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta, tzinfo
 from functools import lru_cache, partial
 from itertools import chain
@@ -66,7 +66,7 @@ _CLOSED: Final = frozenset("distributed h5py netCDF4 pyarrow rasterio".split())
 _FEW_FIELDS: Final = 8
 
 _Children: TypeAlias = Callable[[Any], Iterable[object]]
-_Spread: TypeAlias = Callable[[list[Any]], Iterable[list[object]]]
+_Spread: TypeAlias = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
 
 
 class Way(NamedTuple):
@@ -179,30 +179,33 @@ def _attributes(obj: object, *, slots: tuple[Any, ...]) -> Iterable[object]:
             continue
 
 
-def _spread_tasks(tasks: list[Any]) -> Iterator[list[object]]:
+def _spread_tasks(tasks: Sequence[Any]) -> Iterator[Sequence[object]]:
     yield list(map(_FUNC, tasks))
     yield from _spread(list(map(_ARGS, tasks)))
     yield from _spread_mappings(list(filter(None, map(_KWARGS, tasks))))
 
 
-def _spread_nodes(nodes: list[Any]) -> Iterator[list[object]]:
+def _spread_nodes(nodes: Sequence[Any]) -> Iterator[Sequence[object]]:
     yield list(map(_VALUE, nodes))
 
 
-def _spread_mappings(mappings: list[Any]) -> Iterator[list[object]]:
+def _spread_mappings(mappings: Sequence[Any]) -> Iterator[Sequence[object]]:
     return _spread(list(map(dict.values, mappings)))
 
 
-def _spread(containers: list[Any]) -> Iterator[list[object]]:
+def _spread(containers: Sequence[Any]) -> Iterator[Sequence[object]]:
     if not containers:
         return
     # As the first is, so are most: keys hold plain data, tasks do not.
     if not _holds_more(containers[0]) and not _holds_more(chain.from_iterable(containers)):
         return
-    lengths = set(map(len, containers))
-    if len(lengths) == 1 and max(lengths) <= _FEW_FIELDS:
-        # The functions of all tasks, their first arguments, and so on.
-        yield from map(list, zip(*containers, strict=True))
+    if len(containers[0]) <= _FEW_FIELDS:
+        try:
+            # The functions of all tasks, their first arguments, and so on.
+            fields: list[tuple[object, ...]] = list(zip(*containers, strict=True))
+        except ValueError:
+            fields = [tuple(chain.from_iterable(containers))]  # Some are longer than others.
+        yield from fields
     else:
         yield list(chain.from_iterable(containers))
 
