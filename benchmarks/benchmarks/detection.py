@@ -13,6 +13,7 @@ from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph
 from zarr.storage import MemoryStore, StorePath
 
+from benchmarks.effort import sizes
 from xr_locality.graph import view
 from xr_locality.regions.store import Store
 from xr_locality.sources import find_sources
@@ -62,7 +63,7 @@ class FindInLayers:
     same zarr array, and layers that are a rule for their tasks.
     """
 
-    params = (tuple(_LAYERS), (10**3, 10**4, 10**5, 10**6))
+    params = (list(_LAYERS), sizes(10**3, 10**4, 10**5, full=(10**6,)))
     param_names = ("layer", "n_tasks")
 
     def setup(self, layer: str, n_tasks: int) -> None:
@@ -77,7 +78,7 @@ class FindInLayers:
 class FindInReferences:
     """What does it take to find the buckets behind kerchunk's references, the first time?"""
 
-    params = (10**3, 10**4, 10**5, 10**6)
+    params = sizes(10**3, 10**4, 10**5, full=(10**6,))
     param_names = ("n_references",)
     number = 1
     warmup_time = 0

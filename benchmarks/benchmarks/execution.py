@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.alternation import Samples, median_ratio, median_seconds, take_turns
+from benchmarks.effort import FULL
 from xr_locality import Session
 from xr_locality.errors import MissingDependencyError
 from xr_locality.testing import EmulatedRegion, Testbed
@@ -79,7 +80,9 @@ class InRegionAgainstCrossRegion:
                 for record in objects.requests():
                     if record.method == "GET":
                         logged[name][record.reader] += record.nbytes / 1e6
-            return _Reads(samples=take_turns(ways, make=make, rounds=4), logged=logged)
+            return _Reads(
+                samples=take_turns(ways, make=make, rounds=4 if FULL else 2), logged=logged
+            )
 
     def setup(self, reads: _Reads | None, reader: str) -> None:
         """Skip where nothing could be measured."""
@@ -116,7 +119,7 @@ class OneRegionOverhead:
     """What does ``ds.locality.compute()`` take over ``client.compute(ds).result()``?
 
     One region, a warm cluster in processes of its own, the same graph with fresh
-    keys each time: 10,000 tasks that do next to nothing. The contract is a ratio
+    keys each time: 10,000 tasks that do next to nothing, 2,400 to be quick. The contract is a ratio
     of at most 1.05.
     """
 
@@ -128,8 +131,8 @@ class OneRegionOverhead:
         with ExitStack() as stack:
             path = stack.enter_context(tempfile.TemporaryDirectory())
             # 410 chunks are read and cut in 10, and the 4,100 pieces averaged by 4:
-            # with the cutting itself 10,001 tasks.
-            values = np.random.default_rng(0).random((410, 10))
+            # with the cutting itself 10,001 tasks; a quarter of them to be quick.
+            values = np.random.default_rng(0).random((410 if FULL else 100, 10))
             written = xr.Dataset({"field": (("time", "x"), values)}).chunk(time=1)
             written.to_zarr(path, consolidated=False)
             stored = xr.open_zarr(path, consolidated=False).locality.tag(_HERE)
@@ -154,7 +157,9 @@ class OneRegionOverhead:
             }
             _warm_up(ways, make(0))
             (did,) = session.reports[-1].by_region.values()
-            return _Overhead(samples=take_turns(ways, make=make, rounds=8), n_tasks=did.tasks)
+            return _Overhead(
+                samples=take_turns(ways, make=make, rounds=8 if FULL else 4), n_tasks=did.tasks
+            )
 
     def track_overhead_ratio(self, overhead: _Overhead) -> float:
         """Seconds that the user waits, over those of ``client.compute``."""
@@ -227,7 +232,7 @@ class SplitAgainstHandSplit:
             means = make(0)
             _warm_up(ways, means)
             return _Split(
-                samples=take_turns(ways, make=make, rounds=6),
+                samples=take_turns(ways, make=make, rounds=6 if FULL else 4),
                 nbytes_moved=session.reports[-1].nbytes_moved,
                 nbytes_moved_by_hand=sum(mean.nbytes for mean in means),
             )

@@ -8,7 +8,6 @@ them, sets the scale: it is timed on the same graph in the same run.
 from __future__ import annotations
 
 import gc
-import os
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.utils import ensure_dict
 
 import xr_locality as xl
+from benchmarks.effort import sizes
 
 REGIONS = ("aws:us-west-2", "gcp:us-central1")
 ENDPOINTS = dict.fromkeys(REGIONS)
@@ -108,14 +108,12 @@ def seconds_of_dask(make: Callable[[], da.Array]) -> float:
 class Planning:
     """What does a plan take, in seconds, beside dask's own, and in memory?"""
 
-    params = (list(GRAPHS), [10**3, 10**4, 10**5, 10**6])
+    params = (list(GRAPHS), sizes(10**3, 10**4, full=(10**5, 10**6)))
     param_names = ("graph", "n_tasks")
     timeout = 1800
 
     def setup(self, graph: str, n_tasks: int) -> None:
         """Make the graph."""
-        if n_tasks > 10**5 and not os.environ.get("XR_LOCALITY_BENCH_FULL"):
-            raise NotImplementedError("takes half an hour: set XR_LOCALITY_BENCH_FULL=1")
         self.make = lambda: GRAPHS[graph](n_tasks)
         # Tables are read, and modules imported, once for a process.
         xl.plan(GRAPHS[graph](1000), endpoints=ENDPOINTS)

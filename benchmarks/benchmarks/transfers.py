@@ -20,6 +20,7 @@ from distributed import Client, SubprocessCluster
 
 import xr_locality as xl
 from benchmarks.alternation import Samples, median_ratio, median_seconds, take_turns
+from benchmarks.effort import FULL
 from xr_locality.errors import MissingDependencyError
 from xr_locality.testing import Testbed
 from xr_locality.testing.shaped_link import ShapedLink
@@ -36,7 +37,7 @@ _LINK: Final[Mapping[str, float]] = {"bytes_per_second": 25e6, "rtt_seconds": 0.
 _OVER_LINK: Final = {
     "1 MB": (100, _MB),
     "32 MB": (4, 32 * _MB),
-    "256 MB": (2, 256 * _MB),
+    "256 MB": (2 if FULL else 1, 256 * _MB),
     "10 MB": (10, 10 * _MB),
     "100 kB": (1000, _MB // 10),
 }
@@ -224,7 +225,7 @@ class AgainstWorkerToWorker:
                 way((2, 32 * _MB))
             return _Unshaped(
                 samples={
-                    size: take_turns(ways, make=lambda _, work=work: work, rounds=4)
+                    size: take_turns(ways, make=lambda _, work=work: work, rounds=4 if FULL else 2)
                     for size, work in _UNSHAPED.items()
                 }
             )
