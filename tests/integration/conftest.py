@@ -47,6 +47,22 @@ def b(catalog: Any) -> xr.Dataset:
     return dataset
 
 
+@pytest.fixture
+def slow(a: xr.Dataset, b: xr.Dataset) -> xr.DataArray:
+    """A difference whose second part takes a second."""
+
+    # Defined here, so that it is sent by value: clusters cannot import tests.
+    def slowly(values: Any) -> Any:
+        import time
+
+        time.sleep(0.15)
+        return values
+
+    delayed = xr.apply_ufunc(slowly, b.t, dask="parallelized", output_dtypes=[b.t.dtype])
+    difference: xr.DataArray = a.t.mean("time") - delayed.mean("time")
+    return difference
+
+
 @pytest.fixture(scope="module")
 def shared_session(testbed: Testbed) -> Iterator[Session]:
     """One session for a module's tests, so that clusters start once."""

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import dask
 import psutil
 import pytest
 import xarray as xr
+from hearing import IOWA, OREGON, When, has_crossed
 
 import xr_locality as xl
 from xr_locality import errors
@@ -62,22 +64,6 @@ def watched(session: xl.Session) -> tuple[threading.Event, Callable[[Any], None]
     return submitted, callback
 
 
-@pytest.fixture
-def slow(a: xr.Dataset, b: xr.Dataset) -> xr.DataArray:
-    """A difference whose second part takes a second."""
-
-    # Defined here, so that it is sent by value: clusters cannot import tests.
-    def slowly(values: Any) -> Any:
-        import time
-
-        time.sleep(0.15)
-        return values
-
-    delayed = xr.apply_ufunc(slowly, b.t, dask="parallelized", output_dtypes=[b.t.dtype])
-    difference: xr.DataArray = a.t.mean("time") - delayed.mean("time")
-    return difference
-
-
 @pytest.mark.parametrize("region", ["aws:us-west-2", "gcp:us-central1"])
 def test_killed_worker_costs_a_recompute(
     testbed: Testbed, session: xl.Session, slow: xr.DataArray, watched: Any, region: str
@@ -95,6 +81,51 @@ def test_killed_worker_costs_a_recompute(
     result = slow.locality.compute(callbacks=[callback])
     killer.join()
     xr.testing.assert_identical(result, expected)
+
+
+@pytest.fixture
+def many(a: xr.Dataset, b: xr.Dataset) -> xr.DataArray:
+    """A mean in Iowa for which eight values cross, one after another, and wait for their turn."""
+
+    # Defined here, so that they are sent by value: clusters cannot import tests.
+    def make(values: Any) -> Any:
+        import time
+
+        time.sleep(0.1)
+        return values + 1
+
+    def subtract(one: Any, other: Any) -> Any:
+        import time
+
+        time.sleep(0.25)
+        return one - other
+
+    kept: dict[str, Any] = {"dask": "parallelized", "output_dtypes": [a.t.dtype]}
+    with dask.annotate(locality=str(OREGON)):
+        made = xr.apply_ufunc(make, a.t, **kept)
+    with dask.annotate(locality=str(IOWA)):
+        mean: xr.DataArray = xr.apply_ufunc(subtract, made, b.t, **kept).mean()
+    return mean
+
+
+@pytest.mark.parametrize("times", [1, 8], ids=["during", "after"])
+@pytest.mark.parametrize("region", [OREGON, IOWA], ids=str)
+def test_worker_killed_around_a_transfer_costs_a_recompute(
+    testbed: Testbed, session: xl.Session, many: xr.DataArray, region: xl.Region, times: int
+) -> None:
+    """Killed while values cross or when all have crossed, it is made up for."""
+    expected = many.compute(scheduler="sync")
+    many.locality.compute()
+
+    def kill() -> None:
+        for process in processes_of(testbed, str(region), "worker"):
+            process.kill()
+
+    heard = When(kill, happens=has_crossed, times=times)
+    result = many.locality.compute(callbacks=[heard])
+    heard.join()
+    xr.testing.assert_identical(result, expected)
+    assert _tasks_are_gone(session)
 
 
 @pytest.mark.parametrize("region", ["aws:us-west-2", "gcp:us-central1"])

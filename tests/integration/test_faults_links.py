@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import xarray as xr
 from cut_link import CutLink
+from hearing import IOWA, When
 
 import xr_locality as xl
 from xr_locality import errors
 from xr_locality.execution import presence, transfer
 from xr_locality.testing import Testbed
-
-IOWA = xl.Region.parse("gcp:us-central1")
-
-
-@pytest.fixture
-def slow(a: xr.Dataset, b: xr.Dataset) -> xr.DataArray:
-    """A difference whose second part takes a second."""
-
-    def slowly(values: Any) -> Any:
-        import time
-
-        time.sleep(0.15)
-        return values
-
-    delayed = xr.apply_ufunc(slowly, b.t, dask="parallelized", output_dtypes=[b.t.dtype])
-    difference: xr.DataArray = a.t.mean("time") - delayed.mean("time")
-    return difference
 
 
 @pytest.fixture(scope="module")
@@ -77,28 +61,6 @@ def session(
         with open_session:
             yield open_session
     link.mend()
-
-
-class When:
-    """Does something to a link once Iowa has been sent its part."""
-
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
-        self._threads: list[threading.Thread] = []
-        self.lost = 0
-
-    def __call__(self, event: Any) -> None:
-        """Hear what happens in the run."""
-        self.lost += event.what == "lost"
-        if event.what == "submitted" and event.facts["region"] == IOWA and not self._threads:
-            thread = threading.Thread(target=self._act)
-            self._threads.append(thread)
-            thread.start()
-
-    def join(self) -> None:
-        """Wait until it is done."""
-        for thread in self._threads:
-            thread.join()
 
 
 def cut_for(link: CutLink, seconds: float) -> None:

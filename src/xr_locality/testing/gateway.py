@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -83,6 +83,7 @@ class GatewayServer(Server):
         self._idle_timeout = idle_timeout
         self.username = "tester"
         self.password = secrets.token_urlsafe(16)
+        self._encryption_key = urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self._http_port = 0
         self._tcp_port = 0
 
@@ -142,12 +143,43 @@ class GatewayServer(Server):
                 )
             time.sleep(_POLL_SECONDS)
 
+    def forget(self) -> None:
+        """Lose, while it is down, what it knew of its clusters."""
+        self._database.unlink()
+
+    def restart(self, *, deadline: float) -> None:
+        """Start the server again, where it was and with what it knew, after it was killed.
+
+        Parameters
+        ----------
+        deadline : float
+            Until when to wait for it, in seconds of ``time.monotonic``.
+
+        Raises
+        ------
+        EndpointError
+            If it was never started, or is not ready in time.
+        """
+        self.kill()
+        self._process = self._run()
+        self.wait_until_ready(deadline=deadline)
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         api_port, self._http_port, self._tcp_port = free_ports(3, self.host)
-        config = self._directory / "dask_gateway_config.py"
         # Holds the password; the testbed's directory is its owner's alone.
-        config.write_text(self._config_text(api_port), "utf-8")
-        return self._popen([sys.executable, "-m", "dask_gateway_server", "-f", str(config)])
+        self._config.write_text(self._config_text(api_port), "utf-8")
+        return self._run()
+
+    @property
+    def _config(self) -> Path:
+        return self._directory / "dask_gateway_config.py"
+
+    @property
+    def _database(self) -> Path:
+        return self._directory / "clusters.sqlite"
+
+    def _run(self) -> subprocess.Popen[bytes]:
+        return self._popen([sys.executable, "-m", "dask_gateway_server", "-f", str(self._config)])
 
     def _is_ready(self) -> bool:
         # Nobody else on this machine knows the password, so a good answer can
@@ -190,6 +222,9 @@ class GatewayServer(Server):
             },
             "UnsafeLocalBackend": {
                 "clusters_directory": str(clusters),
+                # So that it knows its clusters again when it is restarted.
+                "db_url": f"sqlite:///{self._database}",
+                "db_encrypt_keys": [self._encryption_key],
                 # As short as they can be, but for the timeout: a scheduler that
                 # unpacks a large graph on a busy machine is not dead.
                 "cluster_heartbeat_period": 1,

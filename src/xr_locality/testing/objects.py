@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
+from xr_locality.errors import EndpointError
 from xr_locality.regions.model import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.servers import Server, ask
@@ -159,6 +163,43 @@ class ObjectServer(Server):
     def clear_requests(self) -> None:
         """Forget the requests made so far."""
         self._forgotten = self._access_log.stat().st_size
+
+    def fail_next(self, times: int, *, status: int = 503) -> None:
+        """Answer the next requests with an error, as an overloaded store does.
+
+        Parameters
+        ----------
+        times : int
+            How many requests; those for a ``HEAD`` are answered, and do not count.
+        status : int
+            Of HTTP.
+
+        Raises
+        ------
+        EndpointError
+            If the server does not take it.
+        """
+        answer = ask("POST", self._port, f"/.faults?status={status}&times={times}", host=self.host)
+        if answer is None or answer.status != 204:
+            raise EndpointError(
+                f"The object server of {str(self.region)!r} cannot be told to fail.",
+                region=str(self.region),
+            )
+        self.clear_requests()
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Answer nothing for a while: connections stay, and no byte comes.
+
+        Yields
+        ------
+        None
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def wait_until_ready(self, *, deadline: float) -> None:
         """Wait until the bucket answers, and forget that it was asked."""

@@ -12,7 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -54,6 +56,40 @@ class Link:
         with self._lock:
             self._free_at = max(self._free_at, now) + nbytes / self._bytes_per_second
             return self._free_at - now
+
+
+class Faults:
+    """WSGI middleware that answers some requests with an error, as an overloaded store does.
+
+    ``POST /.faults?status=503&times=10`` says how many of the next ones, but for ``HEAD``.
+    """
+
+    PATH = "/.faults"
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._status = HTTPStatus.OK
+        self._left = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or fail to."""
+        if environ["PATH_INFO"] == self.PATH:
+            asked = dict(parse_qsl(environ["QUERY_STRING"]))
+            with self._lock:
+                self._status, self._left = HTTPStatus(int(asked["status"])), int(asked["times"])
+            return self._answer(HTTPStatus.NO_CONTENT, start_response)
+        with self._lock:
+            failing = self._left > 0 and environ["REQUEST_METHOD"] != "HEAD"
+            self._left -= failing
+        if failing:
+            return self._answer(self._status, start_response)
+        return self._application(environ, start_response)
+
+    @staticmethod
+    def _answer(status: HTTPStatus, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(f"{status.value} {status.phrase}", [("content-length", "0")])
+        return []
 
 
 class AccessLog:
@@ -147,7 +183,7 @@ def main() -> None:
     server = make_server(
         "127.0.0.1",
         0,
-        AccessLog(application, given.access_log, inside=given.inside, link=link),
+        AccessLog(Faults(application), given.access_log, inside=given.inside, link=link),
         threaded=True,
         request_handler=QuietRequestHandler,
         fd=given.socket,
