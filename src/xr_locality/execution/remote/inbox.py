@@ -108,6 +108,9 @@ class Inbox:
             wish.is_wanted = is_wanted
         self._run("sweep", self._sweep)
         self._run("take 0", self._take)
+        if len(self._wishes) > 1:
+            # While the first reply is on its way, the next is gathered there.
+            self._run("take 1", self._take)
         try:
             return await asyncio.shield(wish.future)
         except asyncio.CancelledError:

@@ -12,6 +12,8 @@ from dask.typing import Key
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from xr_locality.execution.remote.packing import align
+
 __all__ = ["NOTICE", "TAKE", "WANT", "WINDOW", "Outbox", "close_outbox", "open_outbox"]
 
 #: Names of the handlers; the number goes up when what they say to each other changes.
@@ -136,8 +138,9 @@ class Outbox(SchedulerPlugin):
                 if not data:
                     return {"data": {}, "more": bool(mine.ready)}
                 types = {key: self._type_of(key) for key in data}
-                await comm.write({"data": data, "types": types, "more": bool(mine.ready)})
-                del data
+                reply = {"data": data, "types": types, "more": bool(mine.ready)}
+                await comm.write(align(reply) if nbytes >= _FEW_NBYTES else reply)
+                del data, reply
                 # Written is not sent: the bytes are still here, in the connection's buffer.
                 await comm.read()
             return Status.dont_reply

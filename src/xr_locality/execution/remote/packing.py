@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from distributed.protocol import dumps
 from distributed.protocol.compression import decompress
 from distributed.protocol.serialize import merge_and_deserialize
 from distributed.utils import nbytes as frame_nbytes
 
-__all__ = ["pack", "receive", "unpack"]
+__all__ = ["align", "pack", "receive", "unpack"]
+
+#: Name of the pad in a message, and the bytes of which it makes the header a multiple.
+_PAD, _ALIGNMENT = "pad", 64
 
 #: Marks a packed array; a plain tuple, so that no class of ours need exist where it arrives.
 _PERMUTED = "xr-locality:permuted"
@@ -40,6 +45,33 @@ def pack(value: Any) -> Any:
     turned = value.transpose(order)
     ways = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in turned.strides)
     return _PERMUTED, np.ascontiguousarray(turned[ways]), ways, order
+
+
+def align(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the first large buffer of a message arrive where it may be used as it is.
+
+    distributed reads it into one block of memory with all that goes before it, so it
+    begins where that ends. A pad in the header makes that a multiple of any item's size;
+    later buffers get blocks of their own. See :func:`unpack` for what this saves.
+
+    Parameters
+    ----------
+    message : mapping of str to object
+        What is to be sent; values are serialised already.
+
+    Returns
+    -------
+    dict of str to object
+        With the pad.
+    """
+    padded = {**message, _PAD: bytes(_ALIGNMENT)}
+    before = 0
+    for frame in dumps(padded):
+        if not isinstance(getattr(frame, "obj", frame), bytes):
+            break
+        before += frame_nbytes(frame)
+    # As long a prefix as before: msgpack's for up to 255 bytes.
+    return {**padded, _PAD: bytes(_ALIGNMENT + -before % _ALIGNMENT)}
 
 
 def unpack(value: Any) -> Any:
