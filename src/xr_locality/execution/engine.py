@@ -31,7 +31,6 @@ from xr_locality.execution.machine import (
     Gather,
     Gathered,
     Instruction,
-    Lost,
     PartitionKeys,
     Release,
     Reopen,
@@ -51,6 +50,7 @@ from xr_locality.execution.report import Report
 from xr_locality.execution.residency import check_residency
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.staging import Staging
+from xr_locality.execution.state import RunState
 from xr_locality.execution.submission import (
     Rest,
     Submission,
@@ -63,9 +63,7 @@ from xr_locality.execution.tally import Tally
 from xr_locality.execution.transfer import Links, Opened, can_dial
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan import words
-from xr_locality.plan.model import Boundary, Moved, Partition, Plan, Why
-from xr_locality.plan.model import Transfer as Crossing
-from xr_locality.plan.residency import Residency
+from xr_locality.plan.model import Boundary, Moved, Partition, Plan
 from xr_locality.regions.model import Region
 
 __all__ = ["Kept", "Run"]
@@ -137,22 +135,14 @@ class Run:
     staging: Staging | None = None
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
-    _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    _submissions: dict[Region, Submission] = field(default_factory=dict)
+    _state: RunState = field(init=False)
     _pending: dict[Region, list[Key]] = field(default_factory=dict)
-    #: What runs here, and for which region's present attempt, if for one.
-    _tasks: dict[asyncio.Task[None], Region | None] = field(default_factory=dict)
-    #: Submissions of each region so far, the first not counted.
-    _attempts: dict[Region, int] = field(default_factory=dict)
-    #: Why regions were lost.
-    _lost: dict[Region, BaseException] = field(default_factory=dict)
     #: The connections that regions had before.
     _left: dict[Region, Connection] = field(default_factory=dict)
     #: End the listening to what workers say.
     _listening: list[Callable[[], None]] = field(default_factory=list)
     _values: dict[Key, Any] = field(default_factory=dict)
     _tally: Tally = field(init=False)
-    _residency: Residency = field(init=False)
     #: The plan as it is sent: its workers count what they read.
     _counted: Counted = field(init=False)
     _relay: Relay = field(default_factory=Relay)
@@ -194,11 +184,21 @@ class Run:
         SourceError
             If something would leave a region that may not; nothing was sent.
         """
-        self._residency = check_residency(
+        residency = check_residency(
             self.plan, relay=self.transfer == "relay", keep=self.keep is not None
         )
         started = time.monotonic()
         self._counted = await asyncio.to_thread(count_reads, self.plan, self.name)
+        self._state = RunState(
+            name=self.name,
+            plan=self.plan,
+            connections=self.connections,
+            links=self.links,
+            retries=self.retries,
+            watchers=self.watchers,
+            residency=residency,
+            tally=self._tally,
+        )
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
         async with AsyncExitStack() as stack:
             if self.staging is not None:
@@ -211,24 +211,24 @@ class Run:
             for connection in self.connections.values():
                 self._listen(connection)
             if self.watchers:
-                self._start(self._watch_progress())
+                self._state.start(self._watch_progress())
             instructions = machine.start()
             while True:
                 finish = await self._carry_out(instructions)
                 if finish is not None:
                     break
-                instructions = machine.handle(await self._events.get())
+                instructions = machine.handle(await self._state.events.get())
             if finish.error is not None:
-                self._tell("failed", error=finish.error)
+                self._state.tell("failed", error=finish.error)
                 logger.info("Run %s: failed with %s", self.name, type(finish.error).__name__)
                 raise finish.error
             # What was measured before a region was lost and opened again is too little.
-            if self._measuring is None or self._lost:
+            if self._measuring is None or self._state.lost:
                 await self._measure_all()
             else:
                 await self._measuring
         seconds = time.monotonic() - started
-        self._tell("finished", seconds=seconds)
+        self._state.tell("finished", seconds=seconds)
         report = self._tally.report(
             self.plan, seconds=seconds, measured=self._measured, counted=self._counted
         )
@@ -265,9 +265,9 @@ class Run:
                     self._cancel(region)
                 case Reopen(region=region, anew=anew):
                     self._abandon(region)
-                    self._start(self._reopen(region, anew=anew))
+                    self._state.start(self._reopen(region, anew=anew))
                 case Verify(region=region, attempt=attempt, error=error):
-                    self._start(self._verify(region, attempt, error))
+                    self._state.start(self._verify(region, attempt, error))
                 case Finish():
                     return instruction
                 case Submit():
@@ -279,7 +279,7 @@ class Run:
         region, attempt = told.region, told.attempt
         if attempt:
             self._abandon(region)
-        self._attempts[region] = attempt
+        self._state.attempts[region] = attempt
         try:
             await self._send(told)
         except (OSError, TimeoutError, ClosedClientError) as error:
@@ -289,7 +289,7 @@ class Run:
                 advice="See whether its cluster still runs.",
             )
             lost.__cause__ = error
-            self._lose(region, attempt, lost)
+            self._state.lose(region, attempt, lost)
 
     async def _send(self, told: Submit) -> None:
         region, attempt, plan = told.region, told.attempt, self._counted.plan
@@ -320,12 +320,14 @@ class Run:
                 else None,
                 rest=rest,
             )
-        self._submissions[region] = submission
+        self._state.submissions[region] = submission
         if attempt:
             await self._lead_others_to(region)
             fetches = frozenset(submission.fetches)
-            self._events.put_nowait(Submitted(region=region, attempt=attempt, fetches=fetches))
-        self._tell("submitted", region=region, tasks=partition.n_tasks)
+            self._state.events.put_nowait(
+                Submitted(region=region, attempt=attempt, fetches=fetches)
+            )
+        self._state.tell("submitted", region=region, tasks=partition.n_tasks)
         logger.info(
             "Run %s: sent %s its partition of %s tasks, %d values to fetch, %d to send",
             self.name,
@@ -334,16 +336,16 @@ class Run:
             len(partition.fetches),
             len(partition.sends),
         )
-        self._crossed(self.plan.client, region, partition.upload_nbytes)
-        self._start(self._watch(submission.outputs, region, Computed), region)
-        self._start(self._watch(submission.fetches, region, Fetched), region)
-        self._start(self._watch(submission.sends, region, None), region)
-        self._start(self._guard(region), region)
+        self._state.crossed(self.plan.client, region, partition.upload_nbytes)
+        self._state.start(self._watch(submission.outputs, region, Computed), region)
+        self._state.start(self._watch(submission.fetches, region, Fetched), region)
+        self._state.start(self._watch(submission.sends, region, None), region)
+        self._state.start(self._guard(region), region)
 
     async def _open_links(self, partition: Partition, *, anew: bool) -> dict[Region, Opened]:
         consumer = self.connections[partition.region]
         for boundary in partition.fetches:
-            self._check(boundary.source, partition.region, boundary.key, why="boundary")
+            self._state.check(boundary.source, partition.region, boundary.key, why="boundary")
         sources = sorted({boundary.source for boundary in partition.fetches})
 
         async def open_link(source: Region) -> Opened:
@@ -365,12 +367,12 @@ class Run:
 
     async def _serve(self, source: Region) -> None:
         """Let a region give its values; one that cannot be reached is lost, not who asks."""
-        attempt = self._attempts.get(source, 0)
+        attempt = self._state.attempts.get(source, 0)
         try:
             await self.links.serve(self.connections[source])
         except (OSError, TimeoutError) as error:
             gone = await find_gone(self.connections[source])
-            self._lose(source, attempt, gone or error)
+            self._state.lose(source, attempt, gone or error)
 
     async def _lead_others_to(self, region: Region) -> None:
         """Lead the fetches of other regions to what is made anew."""
@@ -380,7 +382,7 @@ class Run:
             connection,
             instead_of=self._left.get(region, connection),
             run=self.name,
-            attempt=self._attempts[region],
+            attempt=self._state.attempts[region],
         )
 
     async def _watch(
@@ -396,38 +398,34 @@ class Run:
         if not keys:
             return
         loop = self.connections[region].client.loop
-        attempt = self._attempts[region]
+        attempt = self._state.attempts[region]
         async for future in as_completed(list(futures.values()), loop=loop):
             if future.status != "finished":
                 await self._failed(region, attempt, future)
                 return
             for key in keys[future.key]:
                 if kind is not None:
-                    await self._events.put(kind(region=region, key=key, attempt=attempt))
+                    await self._state.events.put(kind(region=region, key=key, attempt=attempt))
                 if kind is Fetched:
-                    self._submissions[region].arrived.add(key)
+                    self._state.submissions[region].arrived.add(key)
 
     async def _failed(self, region: Region, attempt: int, future: Future[Any]) -> None:
-        submission = self._submissions[region]
+        submission = self._state.submissions[region]
         partition = next(part for part in self.plan.partitions if part.region == region)
         lost = future.status != "error"
         error = await explain(future, submission, partition)
         if lost:
-            self._lose(region, attempt, error)
+            self._state.lose(region, attempt, error)
         else:
-            self._events.put_nowait(Failed(region=region, error=error))
-
-    def _lose(self, region: Region, attempt: int, error: BaseException) -> None:
-        self._lost[region] = error
-        self._events.put_nowait(Lost(region=region, attempt=attempt, error=error))
+            self._state.events.put_nowait(Failed(region=region, error=error))
 
     async def _guard(self, region: Region) -> None:
         """Look after a region until the run ends: a stopped cluster tells nobody."""
-        attempt, submission = self._attempts[region], self._submissions[region]
+        attempt, submission = self._state.attempts[region], self._state.submissions[region]
         while True:
             await asyncio.sleep(_GUARD_SECONDS)
             if (gone := await find_gone(self.connections[region])) is not None:
-                self._lose(region, attempt, gone)
+                self._state.lose(region, attempt, gone)
                 return
             vanished = {
                 key: future
@@ -436,24 +434,24 @@ class Run:
             }
             for key in vanished:
                 submission.arrived.discard(key)
-                self._events.put_nowait(Vanished(region=region, key=key, attempt=attempt))
-            self._start(self._watch(vanished, region, Fetched), region)
+                self._state.events.put_nowait(Vanished(region=region, key=key, attempt=attempt))
+            self._state.start(self._watch(vanished, region, Fetched), region)
             self._carry_again(region, vanished)
 
     async def _verify(self, region: Region, attempt: int, error: BaseException) -> None:
         """See whether it is the region that is gone, and not a link to it."""
         if (gone := await find_gone(self.connections[region])) is not None:
-            self._lose(region, attempt, gone)
+            self._state.lose(region, attempt, gone)
         else:
-            self._events.put_nowait(Failed(region=region, error=error))
+            self._state.events.put_nowait(Failed(region=region, error=error))
 
     async def _reopen(self, region: Region, *, anew: bool) -> None:
         """Come back to a region: to the same cluster if it can be found, else to a new one."""
         lost = self.connections[region]
-        self._tell("lost", region=region, error=self._lost[region])
-        logger.warning("Run %s: lost %s: %s", self.name, region, self._lost[region])
+        self._state.tell("lost", region=region, error=self._state.lost[region])
+        logger.warning("Run %s: lost %s: %s", self.name, region, self._state.lost[region])
         if await comes_back(lost):
-            self._events.put_nowait(Reopened(region=region, anew=False))
+            self._state.events.put_nowait(Reopened(region=region, anew=False))
             return
         try:
             if not anew:
@@ -463,24 +461,22 @@ class Run:
                 )
             opened = await self.reopen(region, lost)
         except LocalityError as error:
-            error.add_note(f"It was opened again for: {self._lost[region]}")
-            self._events.put_nowait(Failed(region=region, error=error))
+            error.add_note(f"It was opened again for: {self._state.lost[region]}")
+            self._state.events.put_nowait(Failed(region=region, error=error))
             return
         self._left[region] = lost
         self.connections[region] = opened
         self._listen(opened)
-        self._tell("reopened", region=region)
+        self._state.tell("reopened", region=region)
         logger.info("Run %s: opened %s again", self.name, region)
-        self._events.put_nowait(Reopened(region=region, anew=True))
+        self._state.events.put_nowait(Reopened(region=region, anew=True))
 
     def _abandon(self, region: Region) -> None:
         """Let go of what a region was sent: it is gone, or made anew."""
-        for task, each in self._tasks.items():
-            if each == region:
-                task.cancel()
+        self._state.stop(region)
         self._pending.pop(region, None)
         self._cancel(region)
-        self._submissions.pop(region, None)
+        self._state.submissions.pop(region, None)
         for key, kept in list((self.keep or {}).items()):
             if kept.region == region:
                 assert self.keep is not None
@@ -492,10 +488,10 @@ class Run:
     def _keep(self, region: Region, key: Key) -> None:
         """Leave a result where it is, and hand its Future to the caller."""
         assert self.keep is not None
-        future = self._submissions[region].outputs.pop(key)
+        future = self._state.submissions[region].outputs.pop(key)
         self.keep[key] = Kept(region=region, connection=self.connections[region], future=future)
-        self._events.put_nowait(
-            Gathered(region=region, keys=(key,), attempt=self._attempts[region])
+        self._state.events.put_nowait(
+            Gathered(region=region, keys=(key,), attempt=self._state.attempts[region])
         )
 
     def _gather_soon(self, region: Region, key: Key) -> None:
@@ -503,20 +499,20 @@ class Run:
         running = region in self._pending
         self._pending.setdefault(region, []).append(key)
         if not running:
-            self._start(self._gather(region), region)
+            self._state.start(self._gather(region), region)
         self._asked.add(key)
         if self._measuring is None and len(self._asked) == self._n_outputs():
             # All tasks have run: asked while the last results travel.
-            self._measuring = self._start(self._measure_all())
+            self._measuring = self._state.start(self._measure_all())
 
     async def _gather(self, region: Region) -> None:
-        futures, attempt = self._submissions[region].outputs, self._attempts[region]
+        futures, attempt = self._state.submissions[region].outputs, self._state.attempts[region]
         connection = self.connections[region]
         tried = 0
         while keys := self._pending[region]:
             self._pending[region] = []
             for key in keys:
-                self._check(region, self.plan.client, key, why="result")
+                self._state.check(region, self.plan.client, key, why="result")
             began = time.monotonic()
             try:
                 puller = self.links.puller(connection)
@@ -526,18 +522,18 @@ class Run:
                     raise
                 tried += 1
                 if (gone := await find_gone(connection)) is not None:
-                    self._lose(region, attempt, gone)
+                    self._state.lose(region, attempt, gone)
                     return
                 if tried > self.retries:
                     cut = unreachable(connection, self.plan.client, error)
-                    self._events.put_nowait(Failed(region=region, error=cut))
+                    self._state.events.put_nowait(Failed(region=region, error=cut))
                     return
                 self._pending[region] += keys
                 continue
             for key in keys:
                 self._values[key] = values[futures[key].key]
-            self._crossed(region, self.plan.client, sum(moved.values()), began=began)
-            await self._events.put(Gathered(region=region, keys=tuple(keys), attempt=attempt))
+            self._state.crossed(region, self.plan.client, sum(moved.values()), began=began)
+            await self._state.events.put(Gathered(region=region, keys=tuple(keys), attempt=attempt))
         del self._pending[region]
 
     def _is_relayed(self, source: Region, target: Region) -> bool:
@@ -555,7 +551,7 @@ class Run:
         """
         for boundary in self.plan.boundaries:
             source = boundary.source
-            making = self._submissions.get(source)
+            making = self._state.submissions.get(source)
             if making is None or boundary.key not in making.sends:
                 continue
             targets = [
@@ -566,14 +562,14 @@ class Run:
                 and self._waits(boundary, target)
             ]
             if targets:
-                self._start(self._carry(boundary, targets), source)
+                self._state.start(self._carry(boundary, targets), source)
 
     def _is_carried(self, boundary: Boundary, target: Region) -> bool:
         return (boundary.source, target) in self._apart or (boundary.key, target) in self._carried
 
     def _waits(self, boundary: Boundary, target: Region) -> bool:
         """Whether a region takes a value that has not arrived there."""
-        taking = self._submissions.get(target)
+        taking = self._state.submissions.get(target)
         return (
             taking is not None
             and boundary.key in taking.fetches
@@ -586,21 +582,21 @@ class Run:
         for boundary in self.plan.boundaries:
             if target not in boundary.targets or not self._is_carried(boundary, target):
                 continue
-            making = self._submissions.get(boundary.source)
+            making = self._state.submissions.get(boundary.source)
             mailed = mail_key(boundary.key, self.name)
             if (
                 making is not None
                 and boundary.key in making.sends
                 and (boundary.key in keys or (mailed in lost and self._waits(boundary, target)))
             ):
-                self._start(self._carry(boundary, [target]), boundary.source)
+                self._state.start(self._carry(boundary, [target]), boundary.source)
 
     async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
         """Carry a boundary value through this process to those who wait for it."""
         source = boundary.source
-        self._check(source, self.plan.client, boundary.key, why="boundary")
+        self._state.check(source, self.plan.client, boundary.key, why="boundary")
         began = time.monotonic()
-        attempts = {each: self._attempts[each] for each in (source, *targets)}
+        attempts = {each: self._state.attempts[each] for each in (source, *targets)}
         wanted = wanted_key(boundary, self.name, relayed=False)
         if attempts[source]:
             wanted = remote.rename(wanted, str(attempts[source]))
@@ -616,13 +612,13 @@ class Run:
                 await self._find_cut(boundary, attempts, error)
             else:
                 error.add_note(f"Raised by {boundary.key!r} of region {str(source)!r}, relayed.")
-                self._events.put_nowait(Failed(region=source, error=error))
+                self._state.events.put_nowait(Failed(region=source, error=error))
             return
-        self._crossed(source, self.plan.client, nbytes, began=began)
+        self._state.crossed(source, self.plan.client, nbytes, began=began)
         if is_receipt:
             # Those who fetch tell of the value, not of this.
             for target in targets:
-                self._crossed(self.plan.client, target, nbytes)
+                self._state.crossed(self.plan.client, target, nbytes)
 
     async def _find_cut(
         self, boundary: Boundary, attempts: Mapping[Region, int], error: Exception
@@ -632,32 +628,32 @@ class Run:
         gone = await asyncio.gather(*(find_gone(self.connections[each]) for each in regions))
         for region, why in zip(regions, gone, strict=True):
             if why is not None:
-                self._lose(region, attempts[region], why)
+                self._state.lose(region, attempts[region], why)
         rest = [region for region, why in zip(regions[1:], gone[1:], strict=True) if why is None]
         if not any(gone):
             cut = unreachable(self.connections[boundary.source], self.plan.client, error)
-            self._events.put_nowait(Failed(region=boundary.source, error=cut))
+            self._state.events.put_nowait(Failed(region=boundary.source, error=cut))
         elif gone[0] is None and rest:
-            self._start(self._carry(boundary, rest), boundary.source)
+            self._state.start(self._carry(boundary, rest), boundary.source)
 
     def _unreached(self, told: Mapping[str, Any]) -> None:
         """Hear of a fetch that has no answer."""
         source, target = Region.parse(told["source"]), Region.parse(told["target"])
-        submission = self._submissions.get(target)
+        submission = self._state.submissions.get(target)
         fetches = {} if submission is None else submission.fetches
         found = [key for key, future in fetches.items() if future.key == told["key"]]
-        if not found or source not in self._attempts:
+        if not found or source not in self._state.attempts:
             # Of an attempt that is over.
             return
         (key,) = found
         boundary = next(each for each in self.plan.boundaries if each.key == key)
         if not told["met"] and self.transfer == "auto" and not told["relayed"]:
-            self._start(self._fall_back(boundary, target, told["unreachable"]), target)
+            self._state.start(self._fall_back(boundary, target, told["unreachable"]), target)
             return
         tried = told["tried"] if told["met"] else self.retries + 1
         error = cut_off(self.connections[source], target, key, told["unreachable"])
         error.facts["met"] = told["met"]
-        self._events.put_nowait(
+        self._state.events.put_nowait(
             Unreached(
                 region=target,
                 key=key,
@@ -674,10 +670,10 @@ class Run:
         if (boundary.key, target) in self._carried:
             return
         self._carried.add((boundary.key, target))
-        attempt = self._attempts[source]
+        attempt = self._state.attempts[source]
         if (gone := await find_gone(self.connections[source])) is not None:
             # Carried once it is opened again.
-            self._lose(source, attempt, gone)
+            self._state.lose(source, attempt, gone)
             return
         if (source, target) not in self.links.unreachable:
             self.links.unreachable[source, target] = why
@@ -687,12 +683,12 @@ class Run:
                 target,
                 why,
             )
-            self._tell("relayed", source=source, target=target, reason=why)
-        if attempt == self._attempts[source] and source in self._submissions:
-            self._start(self._carry(boundary, [target]), source)
+            self._state.tell("relayed", source=source, target=target, reason=why)
+        if attempt == self._state.attempts[source] and source in self._state.submissions:
+            self._state.start(self._carry(boundary, [target]), source)
 
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
-        if (submission := self._submissions.get(region)) is None:
+        if (submission := self._state.submissions.get(region)) is None:
             return
         for held, keys in ((submission.sends, sends), (submission.fetches, fetches)):
             for key in keys:
@@ -705,7 +701,7 @@ class Run:
         Not by ``Client.cancel``: it fails in the scheduler where a task that no client
         holds takes one that is cancelled, and the scheduler then drops the client.
         """
-        if (submission := self._submissions.get(region)) is not None:
+        if (submission := self._state.submissions.get(region)) is not None:
             for future in submission.held():
                 future.release()
 
@@ -717,14 +713,14 @@ class Run:
             self._unreached(told)
             return
         crossed = self._tally.add_fetch(told, client=self.plan.client)
-        self._tell("moved", **crossed)
+        self._state.tell("moved", **crossed)
 
     def _read_by_worker(self, process: str, reads: Iterable[tuple[str, str, int]]) -> None:
         for source, target, nbytes in reads:
             origin, reader = Region.parse(source), Region.parse(target)
             more = self._tally.add_read(process, origin, reader, nbytes)
             if more and origin != reader:
-                self._tell("moved", source=origin, target=reader, nbytes=more)
+                self._state.tell("moved", source=origin, target=reader, nbytes=more)
 
     async def _collect_reads(self) -> None:
         """Ask workers what they have read in all; those that were lost have told before."""
@@ -745,22 +741,12 @@ class Run:
 
         counting = self._counted.regions | {target for _, target in self._counted.uncounted}
         await asyncio.gather(
-            *(ask(self.connections[region]) for region in self._submissions if region in counting)
+            *(
+                ask(self.connections[region])
+                for region in self._state.submissions
+                if region in counting
+            )
         )
-
-    def _crossed(
-        self, source: Region, target: Region, nbytes: int, *, began: float | None = None
-    ) -> None:
-        """Count and tell what this process has moved."""
-        if source != target and nbytes:
-            self._tally.add(source, target, nbytes, began=began)
-            self._tell("moved", source=source, target=target, nbytes=nbytes)
-
-    def _check(self, source: Region, target: Region, key: Key, *, why: Why) -> None:
-        """Refuse a value that may not leave its region, when it is about to."""
-        if self._residency.kept:
-            crossing = Crossing(source=source, target=target, key=key, nbytes=0, why=why)
-            self._residency.check(crossing)
 
     def _n_outputs(self) -> int:
         return sum(len(partition.outputs) for partition in self.plan.partitions)
@@ -782,7 +768,7 @@ class Run:
                 # All that was asked for is here: a report without it is no error.
                 logger.info("Region %s does not tell what it has done: %r", region, error)
 
-        await asyncio.gather(*(ask(*each) for each in self._submissions.items()))
+        await asyncio.gather(*(ask(*each) for each in self._state.submissions.items()))
 
     async def _measure_kept(self) -> None:
         """Ask how large results are that stay: later plans count with their real bytes."""
@@ -804,36 +790,19 @@ class Run:
             await asyncio.sleep(_PROGRESS_SECONDS)
             await self._measure()
             for region, measured in self._measured.items():
-                self._tell(
+                self._state.tell(
                     "progress", region=region, done=measured["done"], tasks=measured["tasks"]
                 )
 
-    def _start(self, coroutine: Any, region: Region | None = None) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)
-        self._tasks[task] = region
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        region = self._tasks.pop(task) or next(iter(self.connections))
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._events.put_nowait(Failed(region=region, error=error))
-
     async def _clean_up(self) -> None:
         """Leave nothing of the run on any scheduler, and nothing running here."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for region in self._submissions:
+        await self._state.stop_all()
+        for region in self._state.submissions:
             self._cancel(region)
         self._relay.close()
         for end in self._listening:
             end()
         self.links.forget(self.name)
-
-    def _tell(self, what: str, **facts: Any) -> None:
-        self.watchers.tell(self.name, what, **facts)
 
 
 def _n_workers(connection: Connection) -> int:
