@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from xr_locality.endpoints.base import EndpointFacts
     from xr_locality.endpoints.clusters import ClusterFacts
     from xr_locality.execution.audit import Audit
-    from xr_locality.execution.engine import Kept
+    from xr_locality.execution.gathering import Kept
     from xr_locality.execution.loop import BackgroundLoop
     from xr_locality.execution.preflight import Preflight
     from xr_locality.execution.progress import Callback, Watchers

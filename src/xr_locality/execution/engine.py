@@ -21,6 +21,7 @@ from xr_locality.errors import LocalityError
 from xr_locality.execution import remote
 from xr_locality.execution.counting import Counted, count_reads
 from xr_locality.execution.failures import cut_off, explain, unreachable
+from xr_locality.execution.gathering import Gathering, Kept
 from xr_locality.execution.machine import (
     Cancel,
     Computed,
@@ -29,7 +30,6 @@ from xr_locality.execution.machine import (
     Fetched,
     Finish,
     Gather,
-    Gathered,
     Instruction,
     PartitionKeys,
     Release,
@@ -66,7 +66,7 @@ from xr_locality.plan import words
 from xr_locality.plan.model import Boundary, Moved, Partition, Plan
 from xr_locality.regions.model import Region
 
-__all__ = ["Kept", "Run"]
+__all__ = ["Run"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +78,6 @@ _MEASURE_SECONDS = 10.0
 
 #: Seconds between two measurements of how far a run is.
 _PROGRESS_SECONDS = 0.25
-
-
-@dataclass(slots=True, kw_only=True)
-class Kept:
-    """A result that stays in its region: what keeps it there, the way to it, its bytes."""
-
-    region: Region
-    connection: Connection
-    future: Future[Any]
-    nbytes: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,12 +126,11 @@ class Run:
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _state: RunState = field(init=False)
-    _pending: dict[Region, list[Key]] = field(default_factory=dict)
+    _gathering: Gathering = field(init=False)
     #: The connections that regions had before.
     _left: dict[Region, Connection] = field(default_factory=dict)
     #: End the listening to what workers say.
     _listening: list[Callable[[], None]] = field(default_factory=list)
-    _values: dict[Key, Any] = field(default_factory=dict)
     _tally: Tally = field(init=False)
     #: The plan as it is sent: its workers count what they read.
     _counted: Counted = field(init=False)
@@ -150,8 +139,6 @@ class Run:
     _apart: set[tuple[Region, Region]] = field(default_factory=set)
     #: Values that workers have asked this process to carry, and where to.
     _carried: set[tuple[Key, Region]] = field(default_factory=set)
-    #: Results that have been asked for.
-    _asked: set[Key] = field(default_factory=set)
     _measuring: asyncio.Task[None] | None = None
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
 
@@ -199,6 +186,7 @@ class Run:
             residency=residency,
             tally=self._tally,
         )
+        self._gathering = Gathering(state=self._state, kept=self.keep)
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
         async with AsyncExitStack() as stack:
             if self.staging is not None:
@@ -240,7 +228,7 @@ class Run:
             words.usd(report.usd),
             report.retries,
         )
-        return self._values, report
+        return self._gathering.values, report
 
     async def _carry_out(self, instructions: list[Instruction]) -> Finish | None:
         submits = [each for each in instructions if isinstance(each, Submit)]
@@ -255,10 +243,11 @@ class Run:
             self._start_relays({each.region for each in submits})
         for instruction in instructions:
             match instruction:
-                case Gather(region=region, key=key) if self.keep is None:
-                    self._gather_soon(region, key)
                 case Gather(region=region, key=key):
-                    self._keep(region, key)
+                    self._gathering.take(region, key)
+                    if self._measuring is None and self._gathering.all_asked:
+                        # All tasks have run: asked while the last results travel.
+                        self._measuring = self._state.start(self._measure_all())
                 case Release(region=region, sends=sends, fetches=fetches):
                     self._release(region, sends, fetches)
                 case Cancel(region=region):
@@ -474,67 +463,12 @@ class Run:
     def _abandon(self, region: Region) -> None:
         """Let go of what a region was sent: it is gone, or made anew."""
         self._state.stop(region)
-        self._pending.pop(region, None)
         self._cancel(region)
         self._state.submissions.pop(region, None)
-        for key, kept in list((self.keep or {}).items()):
-            if kept.region == region:
-                assert self.keep is not None
-                del self.keep[key]
+        self._gathering.abandon(region)
 
     def _listen(self, connection: Connection) -> None:
         self._listening.append(self.links.listen(connection, self.name, self._told_by_worker))
-
-    def _keep(self, region: Region, key: Key) -> None:
-        """Leave a result where it is, and hand its Future to the caller."""
-        assert self.keep is not None
-        future = self._state.submissions[region].outputs.pop(key)
-        self.keep[key] = Kept(region=region, connection=self.connections[region], future=future)
-        self._state.events.put_nowait(
-            Gathered(region=region, keys=(key,), attempt=self._state.attempts[region])
-        )
-
-    def _gather_soon(self, region: Region, key: Key) -> None:
-        """Gather a result together with those that get ready while others travel."""
-        running = region in self._pending
-        self._pending.setdefault(region, []).append(key)
-        if not running:
-            self._state.start(self._gather(region), region)
-        self._asked.add(key)
-        if self._measuring is None and len(self._asked) == self._n_outputs():
-            # All tasks have run: asked while the last results travel.
-            self._measuring = self._state.start(self._measure_all())
-
-    async def _gather(self, region: Region) -> None:
-        futures, attempt = self._state.submissions[region].outputs, self._state.attempts[region]
-        connection = self.connections[region]
-        tried = 0
-        while keys := self._pending[region]:
-            self._pending[region] = []
-            for key in keys:
-                self._state.check(region, self.plan.client, key, why="result")
-            began = time.monotonic()
-            try:
-                puller = self.links.puller(connection)
-                values, moved = await puller.pull(futures[key].key for key in keys)
-            except ConnectionError as error:
-                if not getattr(error, "xr_locality_link", False):
-                    raise
-                tried += 1
-                if (gone := await find_gone(connection)) is not None:
-                    self._state.lose(region, attempt, gone)
-                    return
-                if tried > self.retries:
-                    cut = unreachable(connection, self.plan.client, error)
-                    self._state.events.put_nowait(Failed(region=region, error=cut))
-                    return
-                self._pending[region] += keys
-                continue
-            for key in keys:
-                self._values[key] = values[futures[key].key]
-            self._state.crossed(region, self.plan.client, sum(moved.values()), began=began)
-            await self._state.events.put(Gathered(region=region, keys=tuple(keys), attempt=attempt))
-        del self._pending[region]
 
     def _is_relayed(self, source: Region, target: Region) -> bool:
         return (
@@ -747,9 +681,6 @@ class Run:
                 if region in counting
             )
         )
-
-    def _n_outputs(self) -> int:
-        return sum(len(partition.outputs) for partition in self.plan.partitions)
 
     async def _measure_all(self) -> None:
         await asyncio.gather(self._measure(), self._measure_kept(), self._collect_reads())

@@ -14,7 +14,8 @@ from xr_locality.endpoints.base import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
 from xr_locality.execution.audit import Audit
-from xr_locality.execution.engine import Kept, Run
+from xr_locality.execution.engine import Run
+from xr_locality.execution.gathering import Kept
 from xr_locality.execution.opening import open_regions
 from xr_locality.execution.preflight import Preflight
 from xr_locality.execution.presence import open_again
