@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,18 +42,16 @@ from xr_locality.execution.machine import (
     Vanished,
     Verify,
 )
-from xr_locality.execution.presence import ANSWER_SECONDS, Reopening, comes_back, find_gone
+from xr_locality.execution.measuring import Measuring
+from xr_locality.execution.presence import Reopening, comes_back, find_gone
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.relay import Relay
-from xr_locality.execution.remote.counting import collect_reads
 from xr_locality.execution.report import Report
 from xr_locality.execution.residency import check_residency
-from xr_locality.execution.ship import Shipped
 from xr_locality.execution.staging import Staging
 from xr_locality.execution.state import RunState
 from xr_locality.execution.submission import (
     Rest,
-    Submission,
     mail_key,
     submit_partition,
     submit_whole,
@@ -72,12 +70,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether a region is still there.
 _GUARD_SECONDS = 2.0
-
-#: Seconds that a scheduler may take to tell what it has done.
-_MEASURE_SECONDS = 10.0
-
-#: Seconds between two measurements of how far a run is.
-_PROGRESS_SECONDS = 0.25
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,6 +119,7 @@ class Run:
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _state: RunState = field(init=False)
     _gathering: Gathering = field(init=False)
+    _measuring: Measuring = field(init=False)
     #: The connections that regions had before.
     _left: dict[Region, Connection] = field(default_factory=dict)
     #: End the listening to what workers say.
@@ -139,8 +132,6 @@ class Run:
     _apart: set[tuple[Region, Region]] = field(default_factory=set)
     #: Values that workers have asked this process to carry, and where to.
     _carried: set[tuple[Key, Region]] = field(default_factory=set)
-    _measuring: asyncio.Task[None] | None = None
-    _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._tally = Tally(self.costs)
@@ -187,6 +178,7 @@ class Run:
             tally=self._tally,
         )
         self._gathering = Gathering(state=self._state, kept=self.keep)
+        self._measuring = Measuring(state=self._state, counted=self._counted, kept=self.keep)
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
         async with AsyncExitStack() as stack:
             if self.staging is not None:
@@ -199,7 +191,7 @@ class Run:
             for connection in self.connections.values():
                 self._listen(connection)
             if self.watchers:
-                self._state.start(self._watch_progress())
+                self._state.start(self._measuring.watch_progress())
             instructions = machine.start()
             while True:
                 finish = await self._carry_out(instructions)
@@ -210,16 +202,10 @@ class Run:
                 self._state.tell("failed", error=finish.error)
                 logger.info("Run %s: failed with %s", self.name, type(finish.error).__name__)
                 raise finish.error
-            # What was measured before a region was lost and opened again is too little.
-            if self._measuring is None or self._state.lost:
-                await self._measure_all()
-            else:
-                await self._measuring
+            await self._measuring.finish()
         seconds = time.monotonic() - started
         self._state.tell("finished", seconds=seconds)
-        report = self._tally.report(
-            self.plan, seconds=seconds, measured=self._measured, counted=self._counted
-        )
+        report = self._measuring.report(seconds)
         logger.info(
             "Run %s: finished in %s, %s moved for %s, %d values moved again",
             self.name,
@@ -245,9 +231,9 @@ class Run:
             match instruction:
                 case Gather(region=region, key=key):
                     self._gathering.take(region, key)
-                    if self._measuring is None and self._gathering.all_asked:
-                        # All tasks have run: asked while the last results travel.
-                        self._measuring = self._state.start(self._measure_all())
+                    if self._gathering.all_asked:
+                        # While the last results travel.
+                        self._measuring.begin()
                 case Release(region=region, sends=sends, fetches=fetches):
                     self._release(region, sends, fetches)
                 case Cancel(region=region):
@@ -641,89 +627,11 @@ class Run:
 
     def _told_by_worker(self, told: Mapping[str, Any]) -> None:
         if "reads" in told:
-            self._read_by_worker(told["process"], told["reads"])
-            return
-        if "unreachable" in told:
+            self._measuring.add_reads(told["process"], told["reads"])
+        elif "unreachable" in told:
             self._unreached(told)
-            return
-        crossed = self._tally.add_fetch(told, client=self.plan.client)
-        self._state.tell("moved", **crossed)
-
-    def _read_by_worker(self, process: str, reads: Iterable[tuple[str, str, int]]) -> None:
-        for source, target, nbytes in reads:
-            origin, reader = Region.parse(source), Region.parse(target)
-            more = self._tally.add_read(process, origin, reader, nbytes)
-            if more and origin != reader:
-                self._state.tell("moved", source=origin, target=reader, nbytes=more)
-
-    async def _collect_reads(self) -> None:
-        """Ask workers what they have read in all; those that were lost have told before."""
-
-        async def ask(connection: Connection) -> None:
-            try:
-                async with asyncio.timeout(_MEASURE_SECONDS):
-                    answers = await connection.client.run(
-                        Shipped(collect_reads), self.name, on_error="ignore"
-                    )
-            except (OSError, TimeoutError, ClosedClientError) as error:
-                logger.info(
-                    "Region %s does not tell what it has read: %r", connection.region, error
-                )
-                return
-            for process, reads in answers.values():
-                self._read_by_worker(process, reads)
-
-        counting = self._counted.regions | {target for _, target in self._counted.uncounted}
-        await asyncio.gather(
-            *(
-                ask(self.connections[region])
-                for region in self._state.submissions
-                if region in counting
-            )
-        )
-
-    async def _measure_all(self) -> None:
-        await asyncio.gather(self._measure(), self._measure_kept(), self._collect_reads())
-
-    async def _measure(self) -> None:
-        """Ask each scheduler what the run's tasks have done, before they are forgotten."""
-
-        async def ask(region: Region, submission: Submission) -> None:
-            client = submission.connection.client
-            try:
-                async with asyncio.timeout(_MEASURE_SECONDS):
-                    self._measured[region] = await client.run_on_scheduler(
-                        Shipped(remote.measure_span), submission.span_id
-                    )
-            except (OSError, TimeoutError, ClosedClientError) as error:
-                # All that was asked for is here: a report without it is no error.
-                logger.info("Region %s does not tell what it has done: %r", region, error)
-
-        await asyncio.gather(*(ask(*each) for each in self._state.submissions.items()))
-
-    async def _measure_kept(self) -> None:
-        """Ask how large results are that stay: later plans count with their real bytes."""
-        by_region: dict[Region, list[Key]] = {}
-        for key, kept in (self.keep or {}).items():
-            by_region.setdefault(kept.region, []).append(key)
-        for region, keys in by_region.items():
-            staying = [(self.keep or {})[key] for key in keys]
-            async with asyncio.timeout(ANSWER_SECONDS):
-                sizes = await self.connections[region].client.run_on_scheduler(
-                    Shipped(remote.sizes_of), [each.future.key for each in staying]
-                )
-            for each, nbytes in zip(staying, sizes, strict=True):
-                each.nbytes = nbytes
-
-    async def _watch_progress(self) -> None:
-        """Tell how far each region is, for as long as the run lasts."""
-        while True:
-            await asyncio.sleep(_PROGRESS_SECONDS)
-            await self._measure()
-            for region, measured in self._measured.items():
-                self._state.tell(
-                    "progress", region=region, done=measured["done"], tasks=measured["tasks"]
-                )
+        else:
+            self._measuring.add_fetch(told)
 
     async def _clean_up(self) -> None:
         """Leave nothing of the run on any scheduler, and nothing running here."""
