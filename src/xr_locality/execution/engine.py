@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +18,9 @@ from distributed.client import ClosedClientError
 from xr_locality.config import Transfer
 from xr_locality.endpoints.base import Connection
 from xr_locality.errors import LocalityError
-from xr_locality.execution import remote
+from xr_locality.execution.carrying import Carrying
 from xr_locality.execution.counting import Counted, count_reads
-from xr_locality.execution.failures import cut_off, explain, unreachable
+from xr_locality.execution.failures import explain
 from xr_locality.execution.gathering import Gathering, Kept
 from xr_locality.execution.machine import (
     Cancel,
@@ -38,30 +38,26 @@ from xr_locality.execution.machine import (
     RunMachine,
     Submit,
     Submitted,
-    Unreached,
     Vanished,
     Verify,
 )
 from xr_locality.execution.measuring import Measuring
 from xr_locality.execution.presence import Reopening, comes_back, find_gone
 from xr_locality.execution.progress import Watchers
-from xr_locality.execution.relay import Relay
 from xr_locality.execution.report import Report
 from xr_locality.execution.residency import check_residency
 from xr_locality.execution.staging import Staging
 from xr_locality.execution.state import RunState
 from xr_locality.execution.submission import (
     Rest,
-    mail_key,
     submit_partition,
     submit_whole,
-    wanted_key,
 )
 from xr_locality.execution.tally import Tally
-from xr_locality.execution.transfer import Links, Opened, can_dial
+from xr_locality.execution.transfer import Links, Opened
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan import words
-from xr_locality.plan.model import Boundary, Moved, Partition, Plan
+from xr_locality.plan.model import Moved, Partition, Plan
 from xr_locality.regions.model import Region
 
 __all__ = ["Run"]
@@ -118,6 +114,7 @@ class Run:
     #: Marks the keys of this run on every scheduler.
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _state: RunState = field(init=False)
+    _carrying: Carrying = field(init=False)
     _gathering: Gathering = field(init=False)
     _measuring: Measuring = field(init=False)
     #: The connections that regions had before.
@@ -127,11 +124,6 @@ class Run:
     _tally: Tally = field(init=False)
     #: The plan as it is sent: its workers count what they read.
     _counted: Counted = field(init=False)
-    _relay: Relay = field(default_factory=Relay)
-    #: Pairs of regions, source first, whose values this process carries.
-    _apart: set[tuple[Region, Region]] = field(default_factory=set)
-    #: Values that workers have asked this process to carry, and where to.
-    _carried: set[tuple[Key, Region]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._tally = Tally(self.costs)
@@ -177,6 +169,7 @@ class Run:
             residency=residency,
             tally=self._tally,
         )
+        self._carrying = Carrying(state=self._state, transfer=self.transfer)
         self._gathering = Gathering(state=self._state, kept=self.keep)
         self._measuring = Measuring(state=self._state, counted=self._counted, kept=self.keep)
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
@@ -226,7 +219,7 @@ class Run:
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
-            self._start_relays({each.region for each in submits})
+            self._carrying.begin({each.region for each in submits})
         for instruction in instructions:
             match instruction:
                 case Gather(region=region, key=key):
@@ -325,8 +318,7 @@ class Run:
 
         async def open_link(source: Region) -> Opened:
             way: Connection | None = self.connections[source]
-            if self._is_relayed(source, partition.region):
-                self._apart.add((source, partition.region))
+            if self._carrying.take_over(source, partition.region):
                 way = None
             serving = [self._serve(source)]
             if way is None or self.transfer == "auto":
@@ -411,7 +403,7 @@ class Run:
                 submission.arrived.discard(key)
                 self._state.events.put_nowait(Vanished(region=region, key=key, attempt=attempt))
             self._state.start(self._watch(vanished, region, Fetched), region)
-            self._carry_again(region, vanished)
+            self._carrying.begin_again(region, vanished)
 
     async def _verify(self, region: Region, attempt: int, error: BaseException) -> None:
         """See whether it is the region that is gone, and not a link to it."""
@@ -456,157 +448,6 @@ class Run:
     def _listen(self, connection: Connection) -> None:
         self._listening.append(self.links.listen(connection, self.name, self._told_by_worker))
 
-    def _is_relayed(self, source: Region, target: Region) -> bool:
-        return (
-            # Of staged values, only receipts cross so.
-            self.transfer in ("relay", "stage")
-            or not can_dial(self.connections[source])
-            or (self.transfer == "auto" and (source, target) in self.links.unreachable)
-        )
-
-    def _start_relays(self, regions: Collection[Region]) -> None:
-        """Carry what regions send each other that cannot reach each other.
-
-        What one of `regions` makes, or takes, as far as it has just been sent.
-        """
-        for boundary in self.plan.boundaries:
-            source = boundary.source
-            making = self._state.submissions.get(source)
-            if making is None or boundary.key not in making.sends:
-                continue
-            targets = [
-                target
-                for target in boundary.targets
-                if (source in regions or target in regions)
-                and self._is_carried(boundary, target)
-                and self._waits(boundary, target)
-            ]
-            if targets:
-                self._state.start(self._carry(boundary, targets), source)
-
-    def _is_carried(self, boundary: Boundary, target: Region) -> bool:
-        return (boundary.source, target) in self._apart or (boundary.key, target) in self._carried
-
-    def _waits(self, boundary: Boundary, target: Region) -> bool:
-        """Whether a region takes a value that has not arrived there."""
-        taking = self._state.submissions.get(target)
-        return (
-            taking is not None
-            and boundary.key in taking.fetches
-            and boundary.key not in taking.arrived
-        )
-
-    def _carry_again(self, target: Region, keys: Collection[Key]) -> None:
-        """Carry once more what a region has lost with the worker that held it."""
-        lost = self._relay.find_lost(self.connections[target])
-        for boundary in self.plan.boundaries:
-            if target not in boundary.targets or not self._is_carried(boundary, target):
-                continue
-            making = self._state.submissions.get(boundary.source)
-            mailed = mail_key(boundary.key, self.name)
-            if (
-                making is not None
-                and boundary.key in making.sends
-                and (boundary.key in keys or (mailed in lost and self._waits(boundary, target)))
-            ):
-                self._state.start(self._carry(boundary, [target]), boundary.source)
-
-    async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
-        """Carry a boundary value through this process to those who wait for it."""
-        source = boundary.source
-        self._state.check(source, self.plan.client, boundary.key, why="boundary")
-        began = time.monotonic()
-        attempts = {each: self._state.attempts[each] for each in (source, *targets)}
-        wanted = wanted_key(boundary, self.name, relayed=False)
-        if attempts[source]:
-            wanted = remote.rename(wanted, str(attempts[source]))
-        try:
-            nbytes, is_receipt = await self._relay.carry(
-                self.links.inbox(self.connections[source]),
-                wanted,
-                name=mail_key(boundary.key, self.name),
-                targets=[self.connections[target] for target in targets],
-            )
-        except Exception as error:  # noqa: BLE001 - ends the run, or a region
-            if getattr(error, "xr_locality_link", False):
-                await self._find_cut(boundary, attempts, error)
-            else:
-                error.add_note(f"Raised by {boundary.key!r} of region {str(source)!r}, relayed.")
-                self._state.events.put_nowait(Failed(region=source, error=error))
-            return
-        self._state.crossed(source, self.plan.client, nbytes, began=began)
-        if is_receipt:
-            # Those who fetch tell of the value, not of this.
-            for target in targets:
-                self._state.crossed(self.plan.client, target, nbytes)
-
-    async def _find_cut(
-        self, boundary: Boundary, attempts: Mapping[Region, int], error: Exception
-    ) -> None:
-        """Say why a value could not be carried: for a region that is gone, or a link."""
-        regions = list(attempts)
-        gone = await asyncio.gather(*(find_gone(self.connections[each]) for each in regions))
-        for region, why in zip(regions, gone, strict=True):
-            if why is not None:
-                self._state.lose(region, attempts[region], why)
-        rest = [region for region, why in zip(regions[1:], gone[1:], strict=True) if why is None]
-        if not any(gone):
-            cut = unreachable(self.connections[boundary.source], self.plan.client, error)
-            self._state.events.put_nowait(Failed(region=boundary.source, error=cut))
-        elif gone[0] is None and rest:
-            self._state.start(self._carry(boundary, rest), boundary.source)
-
-    def _unreached(self, told: Mapping[str, Any]) -> None:
-        """Hear of a fetch that has no answer."""
-        source, target = Region.parse(told["source"]), Region.parse(told["target"])
-        submission = self._state.submissions.get(target)
-        fetches = {} if submission is None else submission.fetches
-        found = [key for key, future in fetches.items() if future.key == told["key"]]
-        if not found or source not in self._state.attempts:
-            # Of an attempt that is over.
-            return
-        (key,) = found
-        boundary = next(each for each in self.plan.boundaries if each.key == key)
-        if not told["met"] and self.transfer == "auto" and not told["relayed"]:
-            self._state.start(self._fall_back(boundary, target, told["unreachable"]), target)
-            return
-        tried = told["tried"] if told["met"] else self.retries + 1
-        error = cut_off(self.connections[source], target, key, told["unreachable"])
-        error.facts["met"] = told["met"]
-        self._state.events.put_nowait(
-            Unreached(
-                region=target,
-                key=key,
-                source=source,
-                attempt=told["attempt"],
-                tried=tried,
-                error=error,
-            )
-        )
-
-    async def _fall_back(self, boundary: Boundary, target: Region, why: str) -> None:
-        """Carry a value to a worker that does not reach the region that has it."""
-        source = boundary.source
-        if (boundary.key, target) in self._carried:
-            return
-        self._carried.add((boundary.key, target))
-        attempt = self._state.attempts[source]
-        if (gone := await find_gone(self.connections[source])) is not None:
-            # Carried once it is opened again.
-            self._state.lose(source, attempt, gone)
-            return
-        if (source, target) not in self.links.unreachable:
-            self.links.unreachable[source, target] = why
-            logger.info(
-                "Values from %s to %s go by way of this machine from here on: %s",
-                source,
-                target,
-                why,
-            )
-            self._state.tell("relayed", source=source, target=target, reason=why)
-        if attempt == self._state.attempts[source] and source in self._state.submissions:
-            self._state.start(self._carry(boundary, [target]), source)
-
     def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
         if (submission := self._state.submissions.get(region)) is None:
             return
@@ -629,7 +470,7 @@ class Run:
         if "reads" in told:
             self._measuring.add_reads(told["process"], told["reads"])
         elif "unreachable" in told:
-            self._unreached(told)
+            self._carrying.hear(told)
         else:
             self._measuring.add_fetch(told)
 
@@ -638,7 +479,7 @@ class Run:
         await self._state.stop_all()
         for region in self._state.submissions:
             self._cancel(region)
-        self._relay.close()
+        self._carrying.close()
         for end in self._listening:
             end()
         self.links.forget(self.name)
