@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dask.typing import Key
-from distributed import Future, as_completed
 from distributed.client import ClosedClientError
 
 from xr_locality.config import Transfer
@@ -20,14 +19,11 @@ from xr_locality.endpoints.base import Connection
 from xr_locality.errors import LocalityError
 from xr_locality.execution.carrying import Carrying
 from xr_locality.execution.counting import Counted, count_reads
-from xr_locality.execution.failures import explain
 from xr_locality.execution.gathering import Gathering, Kept
+from xr_locality.execution.guarding import Guarding
 from xr_locality.execution.machine import (
     Cancel,
-    Computed,
-    Event,
     Failed,
-    Fetched,
     Finish,
     Gather,
     Instruction,
@@ -38,7 +34,6 @@ from xr_locality.execution.machine import (
     RunMachine,
     Submit,
     Submitted,
-    Vanished,
     Verify,
 )
 from xr_locality.execution.measuring import Measuring
@@ -63,9 +58,6 @@ from xr_locality.regions.model import Region
 __all__ = ["Run"]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two looks at whether a region is still there.
-_GUARD_SECONDS = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +107,7 @@ class Run:
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     _state: RunState = field(init=False)
     _carrying: Carrying = field(init=False)
+    _guarding: Guarding = field(init=False)
     _gathering: Gathering = field(init=False)
     _measuring: Measuring = field(init=False)
     #: The connections that regions had before.
@@ -170,6 +163,7 @@ class Run:
             tally=self._tally,
         )
         self._carrying = Carrying(state=self._state, transfer=self.transfer)
+        self._guarding = Guarding(state=self._state, carrying=self._carrying)
         self._gathering = Gathering(state=self._state, kept=self.keep)
         self._measuring = Measuring(state=self._state, counted=self._counted, kept=self.keep)
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
@@ -235,7 +229,7 @@ class Run:
                     self._abandon(region)
                     self._state.start(self._reopen(region, anew=anew))
                 case Verify(region=region, attempt=attempt, error=error):
-                    self._state.start(self._verify(region, attempt, error))
+                    self._state.start(self._guarding.verify(region, attempt, error))
                 case Finish():
                     return instruction
                 case Submit():
@@ -305,10 +299,7 @@ class Run:
             len(partition.sends),
         )
         self._state.crossed(self.plan.client, region, partition.upload_nbytes)
-        self._state.start(self._watch(submission.outputs, region, Computed), region)
-        self._state.start(self._watch(submission.fetches, region, Fetched), region)
-        self._state.start(self._watch(submission.sends, region, None), region)
-        self._state.start(self._guard(region), region)
+        self._guarding.begin(region)
 
     async def _open_links(self, partition: Partition, *, anew: bool) -> dict[Region, Opened]:
         consumer = self.connections[partition.region]
@@ -351,66 +342,6 @@ class Run:
             run=self.name,
             attempt=self._state.attempts[region],
         )
-
-    async def _watch(
-        self,
-        futures: Mapping[Key, Future[Any]],
-        region: Region,
-        kind: Callable[..., Event] | None,
-    ) -> None:
-        """Turn Futures that end into events."""
-        keys: dict[Key, list[Key]] = {}
-        for key, future in futures.items():
-            keys.setdefault(future.key, []).append(key)
-        if not keys:
-            return
-        loop = self.connections[region].client.loop
-        attempt = self._state.attempts[region]
-        async for future in as_completed(list(futures.values()), loop=loop):
-            if future.status != "finished":
-                await self._failed(region, attempt, future)
-                return
-            for key in keys[future.key]:
-                if kind is not None:
-                    await self._state.events.put(kind(region=region, key=key, attempt=attempt))
-                if kind is Fetched:
-                    self._state.submissions[region].arrived.add(key)
-
-    async def _failed(self, region: Region, attempt: int, future: Future[Any]) -> None:
-        submission = self._state.submissions[region]
-        partition = next(part for part in self.plan.partitions if part.region == region)
-        lost = future.status != "error"
-        error = await explain(future, submission, partition)
-        if lost:
-            self._state.lose(region, attempt, error)
-        else:
-            self._state.events.put_nowait(Failed(region=region, error=error))
-
-    async def _guard(self, region: Region) -> None:
-        """Look after a region until the run ends: a stopped cluster tells nobody."""
-        attempt, submission = self._state.attempts[region], self._state.submissions[region]
-        while True:
-            await asyncio.sleep(_GUARD_SECONDS)
-            if (gone := await find_gone(self.connections[region])) is not None:
-                self._state.lose(region, attempt, gone)
-                return
-            vanished = {
-                key: future
-                for key, future in submission.fetches.items()
-                if key in submission.arrived and future.status != "finished"
-            }
-            for key in vanished:
-                submission.arrived.discard(key)
-                self._state.events.put_nowait(Vanished(region=region, key=key, attempt=attempt))
-            self._state.start(self._watch(vanished, region, Fetched), region)
-            self._carrying.begin_again(region, vanished)
-
-    async def _verify(self, region: Region, attempt: int, error: BaseException) -> None:
-        """See whether it is the region that is gone, and not a link to it."""
-        if (gone := await find_gone(self.connections[region])) is not None:
-            self._state.lose(region, attempt, gone)
-        else:
-            self._state.events.put_nowait(Failed(region=region, error=error))
 
     async def _reopen(self, region: Region, *, anew: bool) -> None:
         """Come back to a region: to the same cluster if it can be found, else to a new one."""
