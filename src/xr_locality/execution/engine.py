@@ -204,16 +204,8 @@ class Run:
         return self._gathering.values, report
 
     async def _carry_out(self, instructions: list[Instruction]) -> Finish | None:
-        submits = [each for each in instructions if isinstance(each, Submit)]
-        if submits:
-            # All are waited for, so that what was sent is known if one of them fails.
-            answers = await asyncio.gather(
-                *(self._submit(each) for each in submits), return_exceptions=True
-            )
-            for answer in answers:
-                if isinstance(answer, BaseException):
-                    raise answer
-            self._carrying.begin({each.region for each in submits})
+        if submits := [each for each in instructions if isinstance(each, Submit)]:
+            await self._submit_all(submits)
         for instruction in instructions:
             match instruction:
                 case Gather(region=region, key=key):
@@ -222,9 +214,11 @@ class Run:
                         # While the last results travel.
                         self._measuring.begin()
                 case Release(region=region, sends=sends, fetches=fetches):
-                    self._release(region, sends, fetches)
+                    if (submission := self._state.submissions.get(region)) is not None:
+                        submission.release(sends=sends, fetches=fetches)
                 case Cancel(region=region):
-                    self._cancel(region)
+                    if (submission := self._state.submissions.get(region)) is not None:
+                        submission.cancel()
                 case Reopen(region=region, anew=anew):
                     self._abandon(region)
                     self._state.start(self._reopen(region, anew=anew))
@@ -235,6 +229,16 @@ class Run:
                 case Submit():
                     pass
         return None
+
+    async def _submit_all(self, submits: list[Submit]) -> None:
+        # All are waited for, so that what was sent is known if one of them fails.
+        answers = await asyncio.gather(
+            *(self._submit(each) for each in submits), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        self._carrying.begin({each.region for each in submits})
 
     async def _submit(self, told: Submit) -> None:
         """Send a region its partition, or the rest of it; if it cannot be reached, it is lost."""
@@ -372,30 +376,12 @@ class Run:
     def _abandon(self, region: Region) -> None:
         """Let go of what a region was sent: it is gone, or made anew."""
         self._state.stop(region)
-        self._cancel(region)
-        self._state.submissions.pop(region, None)
+        if (submission := self._state.submissions.pop(region, None)) is not None:
+            submission.cancel()
         self._gathering.abandon(region)
 
     def _listen(self, connection: Connection) -> None:
         self._listening.append(self.links.listen(connection, self.name, self._told_by_worker))
-
-    def _release(self, region: Region, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
-        if (submission := self._state.submissions.get(region)) is None:
-            return
-        for held, keys in ((submission.sends, sends), (submission.fetches, fetches)):
-            for key in keys:
-                if (future := held.pop(key, None)) is not None:
-                    future.release()
-
-    def _cancel(self, region: Region) -> None:
-        """Let a region forget what it was sent: tasks that do not run yet never will.
-
-        Not by ``Client.cancel``: it fails in the scheduler where a task that no client
-        holds takes one that is cancelled, and the scheduler then drops the client.
-        """
-        if (submission := self._state.submissions.get(region)) is not None:
-            for future in submission.held():
-                future.release()
 
     def _told_by_worker(self, told: Mapping[str, Any]) -> None:
         if "reads" in told:
@@ -408,8 +394,8 @@ class Run:
     async def _clean_up(self) -> None:
         """Leave nothing of the run on any scheduler, and nothing running here."""
         await self._state.stop_all()
-        for region in self._state.submissions:
-            self._cancel(region)
+        for submission in self._state.submissions.values():
+            submission.cancel()
         self._carrying.close()
         for end in self._listening:
             end()

@@ -80,6 +80,22 @@ class Submission:
         """List all Futures that are still held."""
         return [*self.outputs.values(), *self.sends.values(), *self.fetches.values()]
 
+    def release(self, *, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
+        """Let the region forget boundary values that nobody needs any more."""
+        for held, keys in ((self.sends, sends), (self.fetches, fetches)):
+            for key in keys:
+                if (future := held.pop(key, None)) is not None:
+                    future.release()
+
+    def cancel(self) -> None:
+        """Let the region forget all: tasks that do not run yet never will.
+
+        Not by ``Client.cancel``: it fails in the scheduler where a task that no client
+        holds takes one that is cancelled, and the scheduler then drops the client.
+        """
+        for future in self.held():
+            future.release()
+
 
 async def submit_whole(
     bundle: Bundle,
