@@ -9,7 +9,8 @@ from random import Random
 
 from dask.typing import Key
 
-from xr_locality.execution.machine import (
+from xr_locality.execution.machine import PartitionKeys, RunMachine
+from xr_locality.execution.messages import (
     Cancel,
     Computed,
     Event,
@@ -20,11 +21,9 @@ from xr_locality.execution.machine import (
     Gathered,
     Instruction,
     Lost,
-    PartitionKeys,
     Release,
     Reopen,
     Reopened,
-    RunMachine,
     Submit,
     Submitted,
     Unreached,

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_world import World
 
-from xr_locality.execution.machine import (
+from xr_locality.execution.machine import PartitionKeys, RunMachine
+from xr_locality.execution.messages import (
     Cancel,
     Computed,
     Event,
@@ -19,11 +20,9 @@ from xr_locality.execution.machine import (
     Gathered,
     Instruction,
     Lost,
-    PartitionKeys,
     Release,
     Reopen,
     Reopened,
-    RunMachine,
     Submit,
     Submitted,
     Unreached,

@@ -14,7 +14,7 @@ from dask.typing import Key
 from xr_locality.config import Transfer
 from xr_locality.execution import remote
 from xr_locality.execution.failures import cut_off, unreachable
-from xr_locality.execution.machine import Failed, Unreached
+from xr_locality.execution.messages import Failed, Unreached
 from xr_locality.execution.presence import find_gone
 from xr_locality.execution.relay import Relay
 from xr_locality.execution.state import RunState

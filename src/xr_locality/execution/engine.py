@@ -21,22 +21,21 @@ from xr_locality.execution.carrying import Carrying
 from xr_locality.execution.counting import Counted, count_reads
 from xr_locality.execution.gathering import Gathering, Kept
 from xr_locality.execution.guarding import Guarding
-from xr_locality.execution.machine import (
+from xr_locality.execution.machine import PartitionKeys, RunMachine
+from xr_locality.execution.measuring import Measuring
+from xr_locality.execution.messages import (
     Cancel,
     Failed,
     Finish,
     Gather,
     Instruction,
-    PartitionKeys,
     Release,
     Reopen,
     Reopened,
-    RunMachine,
     Submit,
     Submitted,
     Verify,
 )
-from xr_locality.execution.measuring import Measuring
 from xr_locality.execution.presence import Reopening, comes_back, find_gone
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.report import Report

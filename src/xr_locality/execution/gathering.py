@@ -11,7 +11,7 @@ from distributed import Future
 
 from xr_locality.endpoints.base import Connection
 from xr_locality.execution.failures import unreachable
-from xr_locality.execution.machine import Failed, Gathered
+from xr_locality.execution.messages import Failed, Gathered
 from xr_locality.execution.presence import find_gone
 from xr_locality.execution.state import RunState
 from xr_locality.regions.model import Region

@@ -12,7 +12,7 @@ from distributed import Future, as_completed
 
 from xr_locality.execution.carrying import Carrying
 from xr_locality.execution.failures import explain
-from xr_locality.execution.machine import Computed, Event, Failed, Fetched, Vanished
+from xr_locality.execution.messages import Computed, Event, Failed, Fetched, Vanished
 from xr_locality.execution.presence import find_gone
 from xr_locality.execution.state import RunState
 from xr_locality.regions.model import Region

@@ -10,7 +10,7 @@ from typing import Any
 from dask.typing import Key
 
 from xr_locality.endpoints.base import Connection
-from xr_locality.execution.machine import Event, Failed, Lost
+from xr_locality.execution.messages import Event, Failed, Lost
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.submission import Submission
 from xr_locality.execution.tally import Tally
