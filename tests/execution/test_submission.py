@@ -40,6 +40,18 @@ IOWA = Region.parse("gcp:us-central1")
 
 
 @dataclass
+class Promise:
+    """Stands for a Future."""
+
+    key: Key
+    released: bool = False
+
+    def release(self) -> None:
+        """Note that it is held no more."""
+        self.released = True
+
+
+@dataclass
 class Client:
     """Stands for a client: keeps what it was asked for, and in which circumstances."""
 
@@ -49,7 +61,7 @@ class Client:
         """Hand out Futures of a kind."""
         assert not sync
         self.asked.append((expression, keys, dask.get_annotations()))
-        return [SimpleNamespace(key=key) for key in keys]
+        return [Promise(key) for key in keys]
 
 
 def connection_of(client: Client) -> Connection:
@@ -103,6 +115,28 @@ def test_part_owes_what_it_sends() -> None:
     submission = submit(plan, IOWA, Client())
     assert set(submission.sends) == {boundary.key for boundary in plan.boundaries}
     assert (submission.outputs, submission.fetches) == ({}, {})
+
+
+def test_released_values_are_held_no_more() -> None:
+    """What nobody needs is released, once, and the rest stays; what is not known is no error."""
+    plan = split()
+    submission = submit(plan, IOWA, Client())
+    released, *kept = submission.sends
+    future = cast(Any, submission.sends[released])
+    for _ in range(2):
+        submission.release(sends=frozenset({released}), fetches=frozenset({"elsewhere"}))
+    assert future.released
+    assert list(submission.sends) == kept
+    assert not any(cast(Any, each).released for each in submission.held())
+
+
+@pytest.mark.parametrize("region", [OREGON, IOWA])
+def test_cancelled_part_holds_nothing(region: Region) -> None:
+    """Results, sent values and fetched ones are all released."""
+    submission = submit(split(), region, Client())
+    submission.cancel()
+    assert submission.held()
+    assert all(cast(Any, each).released for each in submission.held())
 
 
 def test_every_key_of_a_run_is_its_own() -> None:
