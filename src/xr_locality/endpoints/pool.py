@@ -19,6 +19,7 @@ from xr_locality.endpoints.base import (
     EndpointFacts,
 )
 from xr_locality.endpoints.ledger import Ledger
+from xr_locality.endpoints.questions import Questions
 from xr_locality.endpoints.terms import TERMS, Terms
 from xr_locality.errors import EndpointError, LocalityError, raise_together
 
@@ -36,8 +37,6 @@ START_SECONDS: Final = 300.0
 # passwords in two regions are reported together; then they are given up.
 _GRACE_SECONDS: Final = 2.0
 
-# What was asked while a plan was made holds for this long.
-_FRESH_SECONDS: Final = 30.0
 #: Seconds for which a scheduler that has answered is not asked again before a run: to ask
 #: takes four round trips, and a run looks after its regions from its start.
 _SEEN_SECONDS: Final = 10.0
@@ -67,16 +66,6 @@ class _Slot:
         """Whether another caller may share it."""
         connection = self.connection
         return not self.opening.done() if connection is None else connection.alive
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Question:
-    """Whether a region can be opened, or an open connection is alive."""
-
-    # When it was asked, by the loop's clock.
-    since: float
-    connection: Connection | None
-    answer: asyncio.Task[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +116,7 @@ class EndpointPool:
     ) -> None:
         self._lease_seconds = lease_seconds
         self._ledger = ledger
-        self._asking: dict[Region, _Question] = {}
+        self._questions = Questions()
         self._endpoints = dict(endpoints)
         self._deadline_seconds = deadline_seconds
         self._slots: dict[Region, _Slot] = {}
@@ -219,31 +208,10 @@ class EndpointPool:
         regions : iterable of Region
             The regions; those without an endpoint are passed over.
         """
-        for region in sorted(set(regions).difference(self._asking)):
+        for region in sorted(set(regions)):
             endpoint = self._endpoints.get(region)
-            if endpoint is None or self._closed:
-                continue
-            connection = self.connections.get(region)
-            asking = (
-                endpoint.preflight(region=region, deadline_seconds=PREFLIGHT_SECONDS)
-                if connection is None
-                else connection.check()
-            )
-            task = asyncio.create_task(asking, name=f"xr-locality: check {region}")
-            # Whoever takes the answer raises it; where nobody does it is of no concern.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            since = asyncio.get_running_loop().time()
-            self._asking[region] = _Question(since=since, connection=connection, answer=task)
-
-    def _take_answer(
-        self, region: Region, connection: Connection | None
-    ) -> asyncio.Task[None] | None:
-        """Get what :meth:`anticipate` has begun to ask, if it is not too old to hold."""
-        asked = self._asking.pop(region, None)
-        if asked is None or asked.connection is not connection:
-            return None
-        fresh = asyncio.get_running_loop().time() - asked.since < _FRESH_SECONDS
-        return asked.answer if fresh else None
+            if endpoint is not None and not self._closed:
+                self._questions.anticipate(region, endpoint, self.connections.get(region))
 
     async def inspect(
         self, *, deadline_seconds: float = PREFLIGHT_SECONDS
@@ -363,7 +331,10 @@ class EndpointPool:
             if (chosen is None or region in chosen) and (seen_too or not _was_just_seen(one))
         }
         answers = await asyncio.gather(
-            *(self._check(region, one, deadline_seconds) for region, one in found.items()),
+            *(
+                self._questions.check(region, one, deadline_seconds=deadline_seconds)
+                for region, one in found.items()
+            ),
             return_exceptions=True,
         )
         for region, connection in found.items():
@@ -394,11 +365,7 @@ class EndpointPool:
         Gateways that have gone do not keep the others from being closed.
         """
         self._closed = True
-        asking, self._asking = self._asking, {}
-        for each in asking.values():
-            each.answer.cancel()
-        given_up = [each.answer for each in asking.values()]
-        await asyncio.gather(*given_up, return_exceptions=True)
+        await self._questions.close()
         for region, slot in list(self._slots.items()):
             self._discard(region, slot)
         answers = await asyncio.gather(
@@ -428,23 +395,7 @@ class EndpointPool:
 
     async def _preflight(self, region: Region, deadline_seconds: float) -> None:
         endpoint = self._require([region])[region]
-        asking = self._take_answer(region, None)
-        if asking is None:
-            await endpoint.preflight(region=region, deadline_seconds=deadline_seconds)
-        else:
-            await asking
-
-    async def _check(self, region: Region, connection: Connection, seconds: float) -> None:
-        asking = self._take_answer(region, connection)
-        if asking is None:
-            await connection.check(deadline_seconds=seconds)
-            return
-        done, _ = await asyncio.wait({asking}, timeout=seconds)
-        if done:
-            await asking
-        else:
-            asking.cancel()
-            await connection.check(deadline_seconds=seconds)
+        await self._questions.preflight(region, endpoint, deadline_seconds=deadline_seconds)
 
     def _claim(self, region: Region, endpoint: Endpoint) -> _Slot:
         """Join the opening of a region, or begin it."""
