@@ -16,7 +16,7 @@ import pytest
 from endpoint_doubles import CENTRAL, WEST, eventually, fake_gateway
 
 from xr_locality.endpoints import Connection, EndpointPool, GatewayEndpoint, to_endpoint
-from xr_locality.endpoints.base import ConnectionState
+from xr_locality.endpoints.connection import ConnectionState
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,

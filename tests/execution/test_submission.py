@@ -18,7 +18,7 @@ from dask.local import get_sync
 from dask.typing import Key
 
 import xr_locality as xl
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
     Rest,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from xr_locality.endpoints.base import Connection, Endpoint
+from xr_locality.endpoints.base import Endpoint
+from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.ledger import Note
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.endpoints.server import GatewayServer

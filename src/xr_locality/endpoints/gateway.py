@@ -13,8 +13,9 @@ from urllib.parse import SplitResult, urlsplit
 from dask.utils import parse_timedelta
 
 from xr_locality.endpoints.auth import Auth, parse_auth
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Connection, Endpoint, EndpointFacts
+from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
 from xr_locality.endpoints.cluster import ClusterConnection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.server import GatewayServer, is_loopback
 from xr_locality.errors import ConfigurationError
 

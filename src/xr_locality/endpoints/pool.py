@@ -11,13 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from xr_locality.endpoints.address import normalise_address
-from xr_locality.endpoints.base import (
-    CHECK_SECONDS,
-    PREFLIGHT_SECONDS,
-    Connection,
-    Endpoint,
-    EndpointFacts,
-)
+from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
+from xr_locality.endpoints.connection import CHECK_SECONDS, Connection
 from xr_locality.endpoints.ledger import Ledger
 from xr_locality.endpoints.questions import Questions
 from xr_locality.endpoints.terms import TERMS, Terms

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Connection, Endpoint
+from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Endpoint
+from xr_locality.endpoints.connection import Connection
 
 if TYPE_CHECKING:
     from xr_locality.regions import Region

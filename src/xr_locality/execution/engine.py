@@ -15,7 +15,7 @@ from dask.typing import Key
 from distributed.client import ClosedClientError
 
 from xr_locality.config import Transfer
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import LocalityError
 from xr_locality.execution.carrying import Carrying
 from xr_locality.execution.counting import Counted, count_reads

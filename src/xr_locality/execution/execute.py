@@ -10,7 +10,7 @@ from typing import Any
 from dask.typing import Key
 
 from xr_locality.config import Settings
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
 from xr_locality.execution.audit import Audit

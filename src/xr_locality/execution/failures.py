@@ -7,7 +7,7 @@ from typing import Any
 from dask.typing import Key
 from distributed import Future
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import EndpointError, TransferError
 from xr_locality.execution.submission import Submission
 from xr_locality.plan.model import Partition

@@ -9,7 +9,7 @@ from typing import Any
 from dask.typing import Key
 from distributed import Future
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.failures import unreachable
 from xr_locality.execution.messages import Failed, Gathered
 from xr_locality.execution.presence import find_gone

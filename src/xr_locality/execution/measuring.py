@@ -11,7 +11,7 @@ from typing import Any
 from dask.typing import Key
 from distributed.client import ClosedClientError
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.counting import Counted
 from xr_locality.execution.gathering import Kept

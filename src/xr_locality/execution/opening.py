@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.execution.progress import Watchers
 from xr_locality.regions.model import Region

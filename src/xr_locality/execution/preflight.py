@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from distributed import Future
 
 from xr_locality.config import Severity
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import EndpointError, LocalityError, SourceError, raise_together
 from xr_locality.execution import remote
 from xr_locality.execution.packages import (

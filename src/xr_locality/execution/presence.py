@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import EndpointError
 from xr_locality.regions.model import Region

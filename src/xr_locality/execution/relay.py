@@ -10,7 +10,7 @@ from typing import Any
 from dask.typing import Key
 from distributed import Future
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 
 __all__ = ["Relay"]

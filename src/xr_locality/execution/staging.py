@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from dask.typing import Key
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import ConfigurationError, LocalityWarning, TransferError
 from xr_locality.execution import remote
 from xr_locality.execution.remote.staging import OPEN

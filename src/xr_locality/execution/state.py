@@ -9,7 +9,7 @@ from typing import Any
 
 from dask.typing import Key
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.messages import Event, Failed, Lost
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.submission import Submission

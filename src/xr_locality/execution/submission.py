@@ -16,7 +16,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 from distributed import Future, span
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.staging import OpenStore, Stores

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
-from xr_locality.endpoints.base import Connection, ConnectionState
+from xr_locality.endpoints.connection import Connection, ConnectionState
 from xr_locality.endpoints.scheduler import CLOSE_SECONDS
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped, ship

@@ -12,7 +12,7 @@ from dask._task_spec import Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
 
-from xr_locality.endpoints.base import Connection
+from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.submission import (
     Submission,

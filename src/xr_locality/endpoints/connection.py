@@ -1,0 +1,355 @@
+"""Connections: an endpoint held open, from when it is reached until it is closed.
+
+A :class:`Connection` owns what it opened and nothing else. It is asynchronous and
+belongs to one event loop, the session's.
+
+Importing this module does not import distributed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from abc import ABC, abstractmethod
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
+
+from xr_locality.endpoints.base import Endpoint
+from xr_locality.endpoints.lease import Lease, take_lease
+from xr_locality.endpoints.scheduler import (
+    CONNECT_ERRORS,
+    Route,
+    close_client,
+    make_client,
+    refuse_to_pickle,
+)
+from xr_locality.endpoints.terms import TERMS, Terms
+from xr_locality.errors import EndpointError
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.security import Security
+
+    from xr_locality.regions import Region
+
+__all__ = ["Connection", "ConnectionState"]
+
+#: Seconds for an open scheduler to prove that it is there. A scheduler that is
+#: taking in a graph of a million tasks does not answer for some 20 seconds.
+CHECK_SECONDS: Final = 60.0
+
+
+class ConnectionState(enum.Enum):
+    """How far a connection has come; it only ever goes forward."""
+
+    UNOPENED = "unopened"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+_MOVES: Final = {
+    ConnectionState.UNOPENED: {ConnectionState.OPENING, ConnectionState.CLOSED},
+    ConnectionState.OPENING: {ConnectionState.OPEN, ConnectionState.CLOSING},
+    ConnectionState.OPEN: {ConnectionState.CLOSING},
+    ConnectionState.CLOSING: {ConnectionState.CLOSED},
+    ConnectionState.CLOSED: set(),
+}
+
+
+class Connection(ABC):
+    """An open endpoint: a client of its scheduler, and what must be closed after.
+
+    Made by :meth:`Endpoint.open`. The client is ours: asynchronous, and never
+    dask's default client. A connection is an asynchronous context manager.
+
+    Parameters
+    ----------
+    region : Region
+        The region whose scheduler this is.
+    endpoint : Endpoint
+        The specification that it was opened from.
+    """
+
+    #: What to do when opening took too long, as a sentence.
+    late_advice: ClassVar[str] = "See whether its scheduler still runs."
+
+    def __init__(self, *, region: Region, endpoint: Endpoint) -> None:
+        self._region = region
+        self._endpoint = endpoint
+        self._state = ConnectionState.UNOPENED
+        self._alive = True
+        self._terms = TERMS.get() or Terms()
+        self._doing = "doing nothing yet"
+        self._lease: Lease | None = None
+        self._resources = AsyncExitStack()
+        self._closing: asyncio.Task[None] | None = None
+        self._client: Client | None = None
+        self._route: Route | None = None
+
+    @property
+    def region(self) -> Region:
+        """The region whose scheduler this is."""
+        return self._region
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The specification that this was opened from."""
+        return self._endpoint
+
+    @property
+    def state(self) -> ConnectionState:
+        """How far this connection has come."""
+        return self._state
+
+    @property
+    def doing(self) -> str:
+        """What the opening of this waits for, or waited for last."""
+        return self._doing
+
+    @property
+    def _doing(self) -> str:
+        return self._terms.doing
+
+    @_doing.setter
+    def _doing(self, what: str) -> None:
+        self._terms.doing = what
+
+    @property
+    def alive(self) -> bool:
+        """Whether this is open and the last :meth:`check` found a scheduler."""
+        return self._state is ConnectionState.OPEN and self._alive
+
+    @property
+    def client(self) -> Client:
+        """An asynchronous client of our own, which nobody's default client is."""
+        if self._state is not ConnectionState.OPEN or self._client is None:
+            raise self._not_open()
+        return self._client
+
+    @property
+    def route(self) -> Route:
+        """The way to the scheduler; known once open, and still when closed."""
+        if self._route is None:
+            raise self._not_open()
+        return self._route
+
+    @property
+    def scheduler_address(self) -> str:
+        """Address at which the scheduler was reached."""
+        return self.route.address
+
+    @property
+    def cluster_name(self) -> str | None:
+        """What the gateway calls the cluster, if a gateway started it."""
+        return self.route.cluster_name
+
+    @property
+    def security(self) -> Security:
+        """Certificates and keys of the scheduler, for connections of others to it."""
+        security: Security = self.client.security
+        return security
+
+    @property
+    def connection_args(self) -> dict[str, Any]:
+        """Keyword arguments with which ``distributed.core.rpc`` connects."""
+        return dict(self.client.connection_args)
+
+    async def open(self, *, deadline_seconds: float) -> Self:
+        """Reach the scheduler and connect to it.
+
+        Whatever was opened on the way is closed again upon failure, and upon
+        cancellation.
+
+        Parameters
+        ----------
+        deadline_seconds : float
+            Seconds after which to give up.
+
+        Raises
+        ------
+        EndpointError
+            If it fails or is late, or was opened before.
+        """
+        self._move(ConnectionState.OPENING)
+        deadline = asyncio.timeout(deadline_seconds)
+        try:
+            async with deadline:
+                self._route = await self._reach(self._resources)
+                self._client = await self._connect(self._route)
+                await self._look_after(self._client)
+        except BaseException as problem:
+            await self._shut()
+            if isinstance(problem, TimeoutError) and deadline.expired():
+                raise self.failure(
+                    f"was not open after {deadline_seconds:g} seconds, while {self._doing}",
+                    advice=f"Nothing of ours is left there. {self.late_advice}",
+                    reached=False,
+                ) from None
+            raise
+        self._move(ConnectionState.OPEN)
+        self._answered = time.monotonic()
+        return self
+
+    async def check(self, *, deadline_seconds: float = CHECK_SECONDS) -> None:
+        """Raise if the scheduler has gone; :attr:`alive` keeps the answer.
+
+        Parameters
+        ----------
+        deadline_seconds : float, optional
+            Seconds to wait for an answer.
+
+        Raises
+        ------
+        EndpointError
+            If the cluster was stopped or cannot be reached.
+        """
+        client = self.client
+        try:
+            await self._check(deadline_seconds)
+            if client.status == "closed":
+                raise self.failure(
+                    "lost our client, which gave up connecting again",
+                    advice="Run again: a new connection will be opened.",
+                )
+        except EndpointError:
+            self._alive = False
+            raise
+        self._alive = True
+        self._answered = time.monotonic()
+
+    @property
+    def seconds_since_answer(self) -> float:
+        """How long ago the scheduler was last seen to be there."""
+        return time.monotonic() - self._answered
+
+    @property
+    def threads_per_worker(self) -> int:
+        """How many tasks one worker runs at once, as far as it is known; else 1."""
+        return 1
+
+    async def ensure_workers(self, n: int) -> None:
+        """Ask that at least `n` workers be kept, until :meth:`restore`.
+
+        Until then the cluster counts as in use too: an idle timeout does not end it.
+
+        Claims of runs that overlap do not add up: the largest counts, capped by
+        the endpoint's maximum. An adopted cluster is its owner's to scale, and an
+        embedded one does not scale: there the number is without effect.
+
+        Parameters
+        ----------
+        n : int
+            How many workers a run can use.
+        """
+        await self._claim(1)
+
+    async def restore(self, n: int) -> None:
+        """Give back one claim of :meth:`ensure_workers`.
+
+        Parameters
+        ----------
+        n : int
+            The number claimed.
+        """
+        await self._claim(-1)
+
+    async def close(self) -> None:
+        """Close what we opened, and nothing that was adopted; may be called twice.
+
+        Cancelling this does not stop the closing, only the waiting for it.
+        """
+        if self._state is ConnectionState.UNOPENED:
+            self._move(ConnectionState.CLOSED)
+        elif self._state is ConnectionState.OPENING:
+            raise self.failure(
+                "is being opened and cannot be closed",
+                advice="Cancel the task that opens it; that leaves nothing running.",
+            )
+        else:
+            await self._shut()
+
+    def failure(self, what: str, *, advice: str, reached: bool = True) -> EndpointError:
+        """Make the error that says what went wrong; see :meth:`Endpoint.failure`."""
+        return self._endpoint.failure(self._region, what, advice=advice, reached=reached)
+
+    @abstractmethod
+    async def _reach(self, resources: AsyncExitStack) -> Route:
+        """Find or start the scheduler; give `resources` whatever must be closed."""
+
+    async def _look_after(self, client: Client) -> None:
+        """Keep the cluster from being ended as idle; only one that is ours has a lease."""
+        seconds = None if self._endpoint.adopted else self._terms.lease_seconds
+        self._lease = await take_lease(client, seconds)
+        if self._endpoint.adopted:
+            self._resources.push_async_callback(self._lease.end)
+
+    async def _claim(self, change: int) -> None:
+        if self._lease is not None:
+            await self._lease.claim(change)
+
+    async def _check(self, deadline_seconds: float) -> None:
+        await self._endpoint.ask_scheduler(
+            self.route, region=self._region, deadline_seconds=deadline_seconds
+        )
+
+    async def _connect(self, route: Route) -> Client:
+        self._doing = f"connecting to the scheduler at {route.address!r}"
+        try:
+            client = make_client(route)
+            self._resources.push_async_callback(close_client, client)
+            await client
+        except CONNECT_ERRORS as err:
+            raise self._endpoint.failure(
+                self._region,
+                f"has a scheduler at {route.address!r} that we cannot connect to "
+                f"({type(err).__name__}: {err})",
+                advice="Check that this machine may reach that address, and its TLS settings.",
+                reached=False,
+            ) from err
+        return client
+
+    async def _shut(self) -> None:
+        if self._closing is None:
+            self._move(ConnectionState.CLOSING)
+            self._closing = asyncio.create_task(
+                self._release(), name=f"xr-locality: close {self._region}"
+            )
+        # Shielded: a second Ctrl-C must not leave a cluster running.
+        await asyncio.shield(self._closing)
+
+    async def _release(self) -> None:
+        try:
+            await self._resources.aclose()
+        finally:
+            self._move(ConnectionState.CLOSED)
+
+    def _move(self, state: ConnectionState) -> None:
+        if state not in _MOVES[self._state]:
+            raise self.failure(
+                f"is {self._state.value} and cannot become {state.value}",
+                advice="Each connection is opened once; open the endpoint again for another.",
+            )
+        self._state = state
+
+    def _not_open(self) -> EndpointError:
+        return self.failure(
+            f"has no open connection: it is {self._state.value}",
+            advice="Open the endpoint again.",
+            reached=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        where = self._endpoint.describe()
+        return f"<Connection {str(self._region)!r}: {where}, {self._state.value}>"
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle(self)
