@@ -20,6 +20,7 @@ import xarray as xr
 from dask._task_spec import Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
+from distributed.comm import connect, listen
 from distributed.protocol import to_serialize
 from distributed.protocol.core import dumps, loads
 from hypothesis import given
@@ -125,6 +126,39 @@ def test_reduction_of_a_moved_array_rounds_the_same(
     axes = tuple(data.draw(st.sets(st.integers(0, array.ndim - 1), min_size=1)))
     with np.errstate(all="ignore"):
         assert moved(turned).sum(axes).tobytes() == turned.sum(axes).tobytes()
+
+
+async def send_over_tcp(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Send messages over a connection of distributed's, and read them undeserialised."""
+
+    async def send(comm: Any) -> None:
+        for message in messages:
+            await comm.write(message)
+        assert await comm.read() == "OK"
+        await comm.close()
+
+    async with listen("tcp://127.0.0.1", send, deserialize=False) as listener:
+        comm = await connect(listener.contact_address, deserialize=False)
+        try:
+            arrived = [await comm.read() for _ in messages]
+            await comm.write("OK")
+            return arrived
+        finally:
+            await comm.close()
+
+
+def test_first_large_value_arrives_aligned_whatever_goes_before_it() -> None:
+    """It is used as it came: nothing is copied, and what was sent with it is there too."""
+    values = np.arange(10**5, dtype="f8")
+    messages = [{"data": {"k" * n: to_serialize(values)}, "more": n} for n in range(1, 40)]
+    sent = asyncio.run(send_over_tcp(list(map(remote.align, messages))))
+    for message, arrived in zip(messages, sent, strict=True):
+        (received,) = arrived["data"].values()
+        value, _ = asyncio.run(remote.receive(received))
+        np.testing.assert_array_equal(value, values)
+        assert value.ctypes.data % 16 == 0
+        assert remote.unpack(value) is value
+        assert arrived["more"] == message["more"]
 
 
 @pytest.mark.parametrize(

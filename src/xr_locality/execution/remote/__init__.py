@@ -15,7 +15,7 @@ from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
 from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, open_outbox
-from xr_locality.execution.remote.packing import pack, receive, unpack
+from xr_locality.execution.remote.packing import align, pack, receive, unpack
 from xr_locality.execution.remote.puller import Puller
 from xr_locality.execution.remote.readiness import (
     Readiness,
@@ -40,6 +40,7 @@ __all__ = [
     "Puller",
     "Readiness",
     "Store",
+    "align",
     "close_outbox",
     "fetch",
     "is_receipt",

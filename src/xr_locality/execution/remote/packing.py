@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from distributed.protocol import dumps
 from distributed.protocol.compression import decompress
+from distributed.protocol.core import dumps
 from distributed.protocol.serialize import merge_and_deserialize
 from distributed.utils import nbytes as frame_nbytes
 
