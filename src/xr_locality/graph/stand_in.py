@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -161,9 +161,7 @@ class Laboratory:
         trials.append({**base, **{name: base[name] + 3 for name in varied}})
         if thorough:
             trials += [_stretched(inputs, base, name, lengths[name]) for name in varied]
-        results = [
-            self._once(function, inputs, trial, seed=seed) for seed, trial in enumerate(trials)
-        ]
+        results = self._try_all(function, inputs, trials, seeds=range(len(trials)))
         described = [describe(result) for result in results]
         uncertain = {
             name
@@ -196,38 +194,49 @@ class Laboratory:
         items are chosen and fewer groups found.
         """
         try:
-            return list(leaves(describe(self._once(function, inputs, lengths, seed=_SPECIAL))))
+            (result,) = self._try_all(function, inputs, [lengths], seeds=[_SPECIAL])
+            return list(leaves(describe(result)))
         except NotLearntError:
             return None
 
-    def _once(
+    def _try_all(
         self,
         function: Callable[[Mapping[Any, Any]], Any],
         inputs: Mapping[Any, Description],
-        lengths: Mapping[Hashable, int],
+        trials: Sequence[Mapping[Hashable, int]],
         *,
-        seed: int,
-    ) -> Any:
+        seeds: Iterable[int],
+    ) -> list[Any]:
+        """Run a function at some lengths, one after another: threads take longer than it does."""
         if self._spent > self.seconds:
             raise SlowError("trying functions on small arrays took too long")
-        if _items(inputs, lengths) > _MOST_ITEMS:
+        if any(_items(inputs, lengths) > _MOST_ITEMS for lengths in trials):
             raise NotLearntError("its inputs cannot be made small")
 
-        def attempt() -> Any:
-            made = {
-                key: build(map_leaves(lambda leaf: _stand_in(leaf, lengths, seed), each))
-                for key, each in inputs.items()
-            }
+        def attempt() -> list[Any]:
             # Of the thread that it is run in.
             with np.errstate(all="ignore"):
-                return function(made)
+                return [
+                    function(_made(inputs, lengths, seed))
+                    for lengths, seed in zip(trials, seeds, strict=True)
+                ]
 
         start = time.monotonic()
         try:
             with _undisturbed():
-                return _within(_MOST_SECONDS, attempt)
+                results: list[Any] = _within(_MOST_SECONDS, attempt)
         finally:
             self._spent += time.monotonic() - start
+        return results
+
+
+def _made(
+    inputs: Mapping[Any, Description], lengths: Mapping[Hashable, int], seed: int
+) -> dict[Any, Any]:
+    return {
+        key: build(map_leaves(lambda leaf: _stand_in(leaf, lengths, seed), each))
+        for key, each in inputs.items()
+    }
 
 
 def _within(seconds: float, attempt: Callable[[], Any]) -> Any:
