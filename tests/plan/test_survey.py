@@ -132,7 +132,7 @@ def test_keys_of_a_layer_may_lie_apart() -> None:
     (array,) = dask.optimize(stored(OREGON) - stored(IOWA))
     found, _ = surveyed(array)
     assert set(found.layers[array.name]) == {OREGON, IOWA}
-    assert set(found.keys[array.name].values()) == {OREGON, IOWA}
+    assert set(found.keys[array.name].values()) == {(OREGON,), (IOWA,)}
 
 
 def test_pins_come_from_annotations() -> None:
@@ -175,7 +175,7 @@ def test_futures_of_several_clusters_are_told_apart() -> None:
     )
     array = da.Array(graph, "held", ((1, 1),), "f8")
     found, _ = surveyed(array, clusters={"tcp://a:1": OREGON, "tcp://b:1": IOWA})
-    assert found.keys["held"] == {("held", 0): OREGON, ("held", 1): IOWA}
+    assert found.keys["held"] == {("held", 0): (OREGON,), ("held", 1): (IOWA,)}
 
 
 def test_variables_of_sources_are_named() -> None:

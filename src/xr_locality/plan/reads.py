@@ -18,7 +18,6 @@ from xr_locality.graph.sizes import SizeEstimator
 from xr_locality.graph.structure import LayerTasks, Structure
 from xr_locality.plan.survey import Source, Survey
 from xr_locality.regions.model import LOCAL, Region
-from xr_locality.sources.base import Found
 
 __all__ = ["Reading", "Reads"]
 
@@ -98,6 +97,17 @@ class Reads:
         """Which tasks read which sources."""
         return tuple(_readings(self.structure, self.survey))
 
+    @cached_property
+    def _scattered(self) -> frozenset[str]:
+        """Layers of which one object lies in several regions."""
+        keys = self.survey.keys
+        return frozenset(
+            name
+            for name, regions in self.survey.layers.items()
+            if len(regions) > 1
+            and (name not in keys or any(len(each) > 1 for each in keys[name].values()))
+        )
+
     def nbytes(self, source: Source) -> int:
         """Estimate the stored bytes that the graph reads of one source."""
         # By identity: two services may have a store of the same URL.
@@ -141,7 +151,7 @@ class Reads:
         made = self.sizes.nbytes[reading.tasks].astype(np.float64)
         if not self._cuts(reading):
             # What they make says nothing of what they read: all of it, as far as is known.
-            whole = [self._in_memory(source, reading) for source in reading.sources]
+            whole = [self._whole(source, reading) for source in reading.sources]
             if None not in whole:
                 made = np.full(len(made), sum(each or 0 for each in whole) / len(made))
         shares = [self._share(source, reading, made, listed=listed) for source in reading.sources]
@@ -153,38 +163,54 @@ class Reads:
         self, source: Source, reading: Reading, made: NDArray[np.float64], *, listed: bool
     ) -> float:
         """Bytes stored of a source for each byte that its tasks make of it."""
+        part = self._part(source, reading)
         if not listed:
-            return 1 / MOST_COMPRESSED
+            return part / MOST_COMPRESSED
+        if part < 1:
+            self.guesses[f"part of {source.url}"] = (
+                f"which chunks lie at {source.url}: tasks are taken to read all places alike"
+            )
         found = source.layers[reading.layer]
         sizes = [each.stored_nbytes() for each in found]
         if not sizes or None in sizes:
             self.guesses[source.url] = (
                 f"the stored bytes of {source.url}: taken as the size in memory"
             )
-            return 1.0
+            return part
         stored = sum(size for size in sizes if size is not None)
         # Nothing is read twice, so what is made is no more than the whole; of a source of
         # which no size in memory is known, all is read.
-        return stored / max(self._whole(found, reading) or 0.0, float(made.sum()), 1.0)
+        return stored / max(self._whole(source, reading) or 0.0, float(made.sum()), 1.0)
 
-    def _whole(self, found: tuple[Found, ...], reading: Reading) -> float | None:
+    def _part(self, source: Source, reading: Reading) -> float:
+        """Part of what each task reads that lies here: all, if nothing lies elsewhere."""
+        if reading.layer not in self._scattered:
+            return 1.0
+        found = [each.layers.get(reading.layer, ()) for each in self.survey.sources]
+        sizes = [each.array_nbytes for group in found for each in group]
+        here = [each.array_nbytes for each in source.layers[reading.layer]]
+        known = [size for size in sizes if size]
+        if None in sizes or not known:
+            return max(len(here), 1) / max(len(sizes), 1)
+        return sum(size for size in here if size) / sum(known)
+
+    def _whole(self, source: Source, reading: Reading) -> float | None:
         """Bytes of the whole arrays, as the tasks that read them decode their values."""
-        if any(each.array_nbytes is None for each in found):
+        found = source.layers[reading.layer]
+        part = self._part(source, reading)
+        if not found or not part or any(each.array_nbytes is None for each in found):
             return None
         decoded = self._itemsize(reading)
-        return sum(
+        here = sum(
             each.array_nbytes * (decoded / each.itemsize if decoded and each.itemsize else 1.0)
             for each in found
             if each.array_nbytes is not None
         )
+        return here / part
 
     def _cuts(self, reading: Reading) -> bool:
         """Whether the tasks that read cut blocks out of an array, and do no more."""
         return view.cuts_blocks(self.structure.layer_of(int(reading.tasks[0])).layer)
-
-    def _in_memory(self, source: Source, reading: Reading) -> float | None:
-        found = source.layers[reading.layer]
-        return self._whole(found, reading) if found else None
 
     def _itemsize(self, reading: Reading) -> int | None:
         """Bytes of one value that reading tasks make; None where their layer does not say."""
@@ -277,9 +303,9 @@ def _located(layer: LayerTasks, survey: Survey) -> Iterator[tuple[Region, NDArra
         for region in sorted(regions):
             yield region, numbers
         return
-    where = [keyed.get(key) for key in layer.keys_of(numbers)]
+    where = [keyed.get(key, ()) for key in layer.keys_of(numbers)]
     for region in sorted(regions):
-        yield region, numbers[np.array([each == region for each in where], dtype=bool)]
+        yield region, numbers[np.array([region in each for each in where], dtype=bool)]
 
 
 def _readers(

@@ -51,7 +51,7 @@ def residency_problems(
         SourceError(
             f"{str(read.key)!r} in region {str(read.source)!r} would be read from region "
             f"{str(read.target)!r}, and remote_read='never' forbids it. Add an endpoint for its "
-            "region, or allow remote reads.",
+            "region; an array whose chunks lie in several needs remote_read='allowed'.",
             url=str(read.key),
         )
         for read in reads

@@ -268,7 +268,7 @@ class _Pins:
                 keyed = survey.keys.get(layer.name, {})
                 region = min(survey.layers[layer.name])
                 for number, key in zip(held, layer.keys_of(held), strict=True):
-                    self._pin(np.array([number]), self.at[keyed.get(key, region)])
+                    self._pin(np.array([number]), self.at[keyed.get(key, (region,))[0]])
         for numbers, place in self._staying():
             self._pin(numbers, place)
         for reading in self.reads.readings:

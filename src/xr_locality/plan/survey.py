@@ -90,15 +90,16 @@ class Survey:
         that spans buckets in several.
     layers : mapping of str to frozenset of Region
         Regions of what each layer itself holds; layers that hold nothing are absent.
-    keys : mapping of str to mapping of key to Region
-        For layers whose keys lie in several regions, the region of each.
+    keys : mapping of str to mapping of key to tuple of Region
+        For layers whose keys lie in several regions, those of each: more than one where
+        references of one array lead to several.
     pins : mapping of str to Region
         Layers that ``dask.annotate(locality=…)`` pins, or that write to a store.
     """
 
     sources: tuple[Source, ...]
     layers: Mapping[str, frozenset[Region]]
-    keys: Mapping[str, Mapping[Key, Region]]
+    keys: Mapping[str, Mapping[Key, tuple[Region, ...]]]
     pins: Mapping[str, Region]
 
 
@@ -111,7 +112,7 @@ class _Surveyor:
     find_cluster: Callable[[str], Region | None]
     variables: Mapping[str, tuple[str, ...]]
     layers: dict[str, frozenset[Region]] = field(default_factory=dict)
-    keys: dict[str, dict[Key, Region]] = field(default_factory=dict)
+    keys: dict[str, dict[Key, tuple[Region, ...]]] = field(default_factory=dict)
     #: By place, and by region: one store's references may lead to buckets in several.
     grouped: dict[tuple[Store | str, Region | None], dict[str, Any]] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
@@ -165,7 +166,7 @@ class _Surveyor:
         )
         entry["variables"].update(dict.fromkeys(self.variables.get(layer, ())))
         entry["found"][found.store] = found
-        entry["layers"].setdefault(layer, []).append(found)
+        entry["layers"].setdefault(layer, {})[found.store] = found
         return region if region is not None else self.unknown
 
     def _target(self, layer: str, found: tuple[Found, ...]) -> None:
@@ -192,7 +193,7 @@ class _Surveyor:
                 "evidence": "tagged by hand",
                 "variables": dict.fromkeys(self.variables.get(layer, ())),
                 "found": {},
-                "layers": {layer: []},
+                "layers": {layer: {}},
                 "requester_pays": None,
                 "leaves": "always",
                 "replicas": (),
@@ -215,7 +216,7 @@ class _Surveyor:
             },
         )
         entry["variables"].update(dict.fromkeys(self.variables.get(layer, ())))
-        entry["layers"].setdefault(layer, [])
+        entry["layers"].setdefault(layer, {})
 
     def _cluster(self, address: str) -> Region | None:
         region = self.find_cluster(address)
@@ -230,16 +231,18 @@ class _Surveyor:
             )
         return region
 
-    def _by_key(self, name: str, layer: MaterializedLayer) -> dict[Key, Region]:
-        placed: dict[Key, Region] = {}
+    def _by_key(self, name: str, layer: MaterializedLayer) -> dict[Key, tuple[Region, ...]]:
+        placed: dict[Key, tuple[Region, ...]] = {}
+        tagged = layer_tag(name)
         found_in = find_sources_of_each(layer.mapping.values())
         for (key, value), found in zip(layer.mapping.items(), found_in, strict=True):
             if view.is_future(value):
-                region = self._cluster(view.future_address(value))
+                regions = [self._cluster(view.future_address(value))]
             else:
-                region = self._region(found[0], name, layer_tag(name)) if found else None
-            if region is not None:
-                placed[key] = region
+                regions = [self._region(each, name, tagged) for each in found]
+            known = tuple(dict.fromkeys(each for each in regions if each is not None))
+            if known:
+                placed[key] = known
         return placed
 
     def sources(self) -> tuple[Source, ...]:
@@ -253,7 +256,7 @@ class _Surveyor:
                 leaves=entry["leaves"],
                 replicas=entry["replicas"],
                 found=tuple(entry["found"].values()),
-                layers={layer: tuple(found) for layer, found in entry["layers"].items()},
+                layers={layer: tuple(found.values()) for layer, found in entry["layers"].items()},
             )
             for (place, _), entry in self.grouped.items()
         )

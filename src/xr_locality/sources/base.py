@@ -96,8 +96,10 @@ class SourceFinder(Protocol):
     entry points, in the group ``xr_locality.finders``. It must be cheap, since
     it is shown every object of a graph that is not plain data, and must not
     contact a network or import what reads: whose objects a graph holds is
-    imported. A finder with an attribute `calls`, names of classes, is shown the
-    tasks too whose functions are objects of such a class.
+    imported. Metadata that only tell where chunks lie may be read, once, if the
+    first chunk is read through them as well. A finder with an attribute `calls`,
+    names of classes, is shown the tasks too whose functions are objects of such a
+    class.
     :class:`xr_locality.testing.finders.SourceFinderTests` tests one.
     """
 

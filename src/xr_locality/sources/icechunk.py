@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,16 +13,30 @@ from xr_locality.sources.base import Found, Walk
 
 __all__ = ["IcechunkFinder"]
 
+logger = logging.getLogger(__name__)
+
+#: Chunks of an array whose kind is looked up, of as many as one batch of a manifest lists.
+_MOST_LOOKS: Final = 8
+_BATCH: Final = 1000
+_SECONDS: Final = 10
+_MOST_REMEMBERED: Final = 10_000
+
 
 class IcechunkFinder:
     """Finds icechunk's stores and sessions, and zarr's places in them.
 
     Chunks lie in the repository's storage, or in files elsewhere that the
-    repository's configuration allows: its virtual chunk containers. Which chunk
-    lies where is in manifests, which are not read, so an array is in all of them.
+    repository's configuration allows: its virtual chunk containers. Where it names
+    any, the beginning of an array's manifest, which its first chunk would be read
+    through as well, tells which of the two the array is in. In which of several
+    containers is not told, so it is in all of them.
     """
 
     name = "icechunk"
+
+    def __init__(self) -> None:
+        # By snapshot and path: none of them changes.
+        self._kinds: dict[tuple[str, str], frozenset[str]] = {}
 
     def find(self, obj: object, walk: Walk) -> Iterable[Found] | None:
         """Return where a repository is; None for other objects."""
@@ -42,11 +57,64 @@ class IcechunkFinder:
             found = Found.unknown(obj, detail="icechunk repository")
         else:
             found = Found.at(storage, detail="icechunk repository")
+        here = found.inside(path)
         virtual = [
-            Found.at(place, detail="virtual chunks of icechunk")
+            replace(Found.at(place, detail="virtual chunks of icechunk"), group=place)
             for place in _containers(obj.config)
         ]
-        return (found.inside(path), *(replace(each, group=each.store) for each in virtual))
+        if not virtual:
+            return (here,)
+        kinds = self._kinds_of(obj, path) if path else _EITHER
+        return _alike(
+            [*([here] if "native" in kinds else []), *(virtual if "virtual" in kinds else [])]
+        )
+
+    def _kinds_of(self, session: Any, path: str) -> frozenset[str]:
+        """Tell whether an array's chunks are in the repository, elsewhere, or both."""
+        key = (session.snapshot_id, path)
+        if key not in self._kinds:
+            kinds = _look_up(session, path)
+            if not session.read_only:
+                return kinds
+            if len(self._kinds) >= _MOST_REMEMBERED:
+                self._kinds.clear()
+            self._kinds[key] = kinds
+        return self._kinds[key]
+
+
+_EITHER: Final = frozenset({"native", "virtual"})
+
+
+def _alike(found: list[Found]) -> tuple[Found, ...]:
+    """Give places of which nobody knows what lies where parts of one size."""
+    if len(found) == 1:
+        return tuple(found)
+    return tuple(replace(each, share=1 / len(found)) for each in found)
+
+
+def _look_up(session: Any, path: str) -> frozenset[str]:
+    from icechunk import ChunkType
+    from zarr.core.sync import sync
+
+    async def look() -> set[str]:
+        coordinates = []
+        async for each in session.chunk_coordinates(f"/{path.strip('/')}", batch_size=_BATCH):
+            coordinates.append(each)
+            if len(coordinates) == _BATCH:
+                break
+        step = max(1, len(coordinates) // _MOST_LOOKS)
+        kinds = [
+            await session.chunk_type_async(f"/{path.strip('/')}", each)
+            for each in coordinates[::step]
+        ]
+        return {"virtual" if each == ChunkType.VIRTUAL else "native" for each in kinds}
+
+    try:
+        # An array without a chunk is read from the repository, which has its metadata.
+        return frozenset(sync(look(), timeout=_SECONDS)) or frozenset({"native"})
+    except Exception as err:  # noqa: BLE001  # Storage raises anything, of groups as well.
+        logger.info("Chunks of %r are taken to lie anywhere: %s", path, type(err).__name__)
+        return _EITHER
 
 
 def _storage(session: Any) -> Store | None:
