@@ -167,6 +167,12 @@ def test_datastore_in_two_clouds() -> None:
     assert learned.silent == ("cmip6-two-clouds[s3://example-cmip6-new]",)
 
 
+def test_file_of_a_datastore() -> None:
+    """The file that describes a datastore is no catalog; the error says what to open it with."""
+    with pytest.raises(ConfigurationError, match=r"intake\.open_esm_datastore"):
+        xl.catalog.learn(DATA / "cmip6.json")
+
+
 ITEM = {
     "type": "Feature",
     "stac_version": "1.0.0",

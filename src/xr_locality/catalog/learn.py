@@ -153,6 +153,12 @@ def entries_of(catalog: Any, *, local_only: bool = False) -> Iterator[Entry]:
         entries = reader.read(catalog, (), reached)
         if entries is not None:
             return limited(iter(entries))
+    if isinstance(catalog, Mapping) and "esmcat_version" in catalog:
+        raise ConfigurationError(
+            "This is the description of a datastore of intake-esm, which is no catalog that is "
+            "read from its file. Open it with intake.open_esm_datastore, and pass what that "
+            "returns to xr_locality.catalog.learn."
+        )
     raise ConfigurationError(
         f"A {type(catalog).__name__} is no catalog that can be learned from. Pass one of "
         "Intake's, an intake-esm datastore, an object of pystac's, or a file."
