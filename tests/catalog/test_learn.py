@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -253,6 +254,93 @@ def test_stac_collections_of_microsoft() -> None:
     (url,) = learned.rules
     assert "daymeteuwest" in url
     assert learned.rules == {url: "azure:westeurope"}
+
+
+def test_accounts_that_nothing_is_said_of() -> None:
+    """A collection's region is that of its account: assets in others are silent."""
+    assets = {
+        # As Planetary Computer writes them: without options, and as web addresses.
+        "plain": {"href": "abfs://daymet-zarr/daily/hi.zarr"},
+        "web": {"href": "https://daymeteuwest.blob.core.windows.net/daymet-zarr/daily/na.zarr"},
+        "thumbnail": {"href": "https://ai4edatasetspublicassets.blob.core.windows.net/a/b.png"},
+    }
+    given = {**COLLECTION, "msft:storage_account": "daymeteuwest", "assets": assets}
+    learned = xl.catalog.learn(given)
+    assert learned.rules == {
+        "abfss://daymet-zarr@daymeteuwest.dfs.core.windows.net": "azure:westeurope"
+    }
+    assert learned.silent == ("daymet.thumbnail",)
+    for url in (
+        "abfss://daymet-zarr@daymeteuwest.dfs.core.windows.net/daily/",
+        assets["web"]["href"],
+    ):
+        assert detected(url + "hi.zarr" * url.endswith("/")) == "azure:westeurope"
+    assert detected(assets["thumbnail"]["href"]) is None
+
+
+def detected(url: str) -> str | None:
+    """Say where what was learned places a URL."""
+    detection = Chain(Rules.parse({})).detect(Store.from_url(url))
+    return None if detection is None else str(detection.region)
+
+
+def test_web_addresses_of_buckets() -> None:
+    """What is listed by its web address is found under its bucket, with its replicas."""
+    replicas = [{"urlpath": "s3://copy/a.zarr", "region": AWS}]
+    url = "https://storage.googleapis.com/bucket/a.zarr"
+    sources = {"a": source(url, region=GCP, replicas=replicas)}
+    assert xl.catalog.learn({"sources": sources}).rules == {"gs://bucket": GCP, "s3://copy": AWS}
+    there = Store.from_url("gs://bucket/a.zarr")
+    tag = REGISTRY.find(there / "t")
+    assert tag is not None
+    assert [each.original for each in tag.replicas] == [there]
+    assert detected(url) == GCP
+
+
+@pytest.mark.parametrize(
+    ("base", "rules"),
+    [
+        ("s3://bucket/items/i.json", {"s3://bucket": AWS}),
+        ("https://host.org/items/i.json", {"https://host.org/items/a.zarr": AWS}),
+        (None, {}),
+    ],
+)
+def test_relative_assets(base: str | None, rules: dict[str, str]) -> None:
+    """A relative reference leads from where the item is; without that, nowhere."""
+    links = [{"rel": "self", "href": base}] if base else []
+    asset = {"href": "./x/../a.zarr"}
+    learned = xl.catalog.learn({**ITEM, "links": links, "assets": {"a": asset}})
+    assert learned.rules == rules
+    assert learned.problems == (
+        {} if base else {"item.a": "its URL is relative, and nobody says to what"}
+    )
+
+
+def test_relative_assets_of_a_file(tmp_path: Path) -> None:
+    """An item in a file, which says nothing of itself, leads from its directory."""
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps({**ITEM, "assets": {"a": {"href": "a.zarr"}}}))
+    assert xl.catalog.learn(path).rules == {f"file://{tmp_path}/a.zarr": AWS}
+
+
+def test_schemes_of_googles_service() -> None:
+    """Version 2 of the extension has no type for Google's buckets, but a platform."""
+    scheme = {
+        "type": "custom-s3",
+        "platform": "https://storage.googleapis.com",
+        "region": "us-central1",
+    }
+    item = {**ITEM, "properties": {"storage:schemes": {"g": scheme}}}
+    item["assets"] = {"a": {"href": "gs://b/a", "storage:refs": ["g"]}}
+    assert xl.catalog.learn(item).rules == {"gs://b": GCP}
+
+
+def test_malformed_collections_of_items() -> None:
+    """What holds itself, or no items, ends; the items that there are are learned."""
+    circle: dict[str, Any] = {"type": "FeatureCollection"}
+    circle["features"] = [circle, 5, None, {**ITEM, "links": 7}]
+    assert xl.catalog.learn(circle).learned == ("item.data",)
+    assert xl.catalog.learn({"type": "FeatureCollection", "features": 7}).learned == ()
 
 
 def test_pystac_objects() -> None:

@@ -14,9 +14,11 @@ from xr_locality.catalog.files import open_document
 from xr_locality.catalog.intake import FirstReader, SecondReader
 from xr_locality.catalog.stac import StacReader
 from xr_locality.errors import ConfigurationError, LocalityError
+from xr_locality.regions.hostnames import as_bucket
 from xr_locality.regions.model import Region
 from xr_locality.regions.registry import REGISTRY
 from xr_locality.regions.store import Store
+from xr_locality.regions.tag import Tag
 
 __all__ = ["READERS", "Learned", "entries_of", "learn"]
 
@@ -109,10 +111,15 @@ def learn(catalog: Any) -> Learned:
             learned.append(entry.name)
             for store in entry.stores:
                 about = tag if len(entry.stores) == 1 else tag.about(store)
+                # Web addresses of a bucket are found under its own name, and not the other
+                # way round.
+                bucket = as_bucket(store)
                 REGISTRY.add(store, about, kind="catalog")
-                tagged[store] = tag.region
+                if bucket != store:
+                    REGISTRY.add(bucket, _moved(about, bucket), kind="catalog")
+                tagged[bucket] = tag.region
             for copy in tag.replicas:
-                tagged.setdefault(copy.store, copy.region)
+                tagged.setdefault(as_bucket(copy.store), copy.region)
     return Learned(
         rules=MappingProxyType(dict(_rules(tagged))),
         learned=tuple(learned),
@@ -163,6 +170,11 @@ def entries_of(catalog: Any, *, local_only: bool = False) -> Iterator[Entry]:
         f"A {type(catalog).__name__} is no catalog that can be learned from. Pass one of "
         "Intake's, an intake-esm datastore, an object of pystac's, or a file."
     )
+
+
+def _moved(tag: Tag, store: Store) -> Tag:
+    copies = (replace(each, original=store) for each in tag.replicas)
+    return replace(tag, replicas=tuple(copies))
 
 
 def _rules(tagged: Mapping[Store, Region]) -> Iterator[tuple[str, str]]:

@@ -8,12 +8,15 @@ pystac itself is not needed: what it opened is asked for its JSON.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urljoin
 
 from xr_locality.catalog.entries import Entry, Reached, mapping, shown
+from xr_locality.catalog.intake import DIRECTORY
 from xr_locality.catalog.tags import Level, read_tag
-from xr_locality.errors import LocalityError
+from xr_locality.errors import LocalityError, SourceError
+from xr_locality.regions.hostnames import as_bucket
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
 
@@ -22,6 +25,8 @@ __all__ = ["StacReader"]
 _KINDS: Final = frozenset({"Catalog", "Collection", "Feature", "FeatureCollection"})
 _OPTIONS: Final = ("xarray:storage_options", "table:storage_options")
 _INSIDE: Final = ("get_children", "get_items")
+#: Microsoft's: where a storage account is, and which.
+_REGION, _ACCOUNT = "msft:region", "msft:storage_account"
 
 
 class StacReader:
@@ -60,12 +65,14 @@ class StacReader:
         self, document: Mapping[str, Any], levels: tuple[Level, ...], reached: Reached
     ) -> Iterator[Entry]:
         if document.get("type") == "FeatureCollection":
-            for feature in document.get("features") or ():
-                if isinstance(feature, Mapping):
+            features = document.get("features")
+            for feature in features if isinstance(features, list | tuple) else ():
+                # Not a collection again, which YAML can put into itself.
+                if isinstance(feature, Mapping) and feature.get("type") == "Feature":
                     yield from self._document(feature, levels, reached)
             return
         here = (*levels, _level(document))
-        base = document.get("href") or _self_link(document)
+        base = document.get("href") or _self_link(document) or _directory(document)
         inner = reached.below(str(document.get("id") or "item"))
         for name, asset in mapping(document.get("assets")).items():
             yield _asset(inner.name(str(name)), mapping(asset), here, base)
@@ -87,20 +94,59 @@ def _asset(
     level = Level(
         metadata=_with_schemes(asset, levels), where=f"{levels[-1].where}, asset {name!r}"
     )
-    own = (*levels, level)
+    account = _account(levels)
     try:
-        store = _store(asset, base)
+        store = _store(asset, base, account)
+        if account is not None and as_bucket(store).account != account:
+            # What is said of one account says nothing of another, as of a thumbnail's.
+            levels = tuple(_without_region(each) for each in levels)
         replicas = tuple(_alternates(asset, levels, store, level.where, base))
     except LocalityError as err:
-        return Entry(name=name, levels=own, problem=shown(err))
-    return Entry(name=name, levels=own, stores=(store,), replicas=replicas)
+        return Entry(name=name, levels=(*levels, level), problem=shown(err))
+    return Entry(name=name, levels=(*levels, level), stores=(store,), replicas=replicas)
 
 
-def _store(asset: Mapping[str, Any], base: str | None) -> Store:
-    href = asset.get("href")
-    if isinstance(href, str) and base and "://" not in href and not href.startswith("/"):
-        href = urljoin(base, href)
-    return Store.from_url(href, _options(asset))
+def _store(asset: Mapping[str, Any], base: str | None, account: str | None = None) -> Store:
+    href, options = asset.get("href"), _options(asset)
+    if isinstance(href, str) and "://" not in href and not href.startswith("/"):
+        href = _joined(base, href)
+    store = Store.from_url(href, options)
+    if store.protocol == "az" and store.account is None and account is not None:
+        store = Store.from_url(href, {**options, "account_name": account})
+    return store
+
+
+def _joined(base: str | None, href: str) -> str:
+    """Make a relative reference absolute."""
+    if not base:
+        raise SourceError("its URL is relative, and nobody says to what")
+    scheme, found, rest = base.partition("://")
+    if not found:
+        return urljoin(base, href)
+    # The standard library joins no URLs of schemes that it has not heard of.
+    joined = urljoin(f"//{rest}", href)
+    if not joined.startswith("//"):
+        raise SourceError("its URL is neither absolute nor relative")
+    return f"{scheme}:{joined}"
+
+
+def _account(levels: tuple[Level, ...]) -> str | None:
+    """Name the storage account that ``msft:region`` is about, if anything does."""
+    for level in reversed(levels):
+        if _REGION in level.metadata:
+            account = level.metadata.get(_ACCOUNT)
+            return account if isinstance(account, str) else None
+    return None
+
+
+def _without_region(level: Level) -> Level:
+    metadata = {key: value for key, value in level.metadata.items() if key != _REGION}
+    return replace(level, metadata=metadata)
+
+
+def _directory(document: Mapping[str, Any]) -> str | None:
+    directory = document.get(DIRECTORY)
+    return f"{directory}/" if isinstance(directory, str) and directory else None
 
 
 def _options(asset: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -142,7 +188,8 @@ def _with_schemes(asset: Mapping[str, Any], levels: tuple[Level, ...]) -> Mappin
 
 
 def _self_link(document: Mapping[str, Any]) -> str | None:
-    for link in document.get("links") or ():
+    links = document.get("links")
+    for link in links if isinstance(links, list | tuple) else ():
         if isinstance(link, Mapping) and link.get("rel") == "self":
             href = link.get("href")
             return href if isinstance(href, str) else None

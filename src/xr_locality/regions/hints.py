@@ -35,6 +35,8 @@ _PLATFORMS: Final = {
     "ms-azure": "azure",
     "oracle": "oci",
 }
+#: Services of which the host names no region, and the scheme does.
+_HOSTS: Final = {"storage.googleapis.com": "gcp"}
 _MOST_SCHEMES: Final = 100
 
 
@@ -136,6 +138,7 @@ def _scheme_region(scheme: Mapping[str, Any]) -> Region | None:
         named = read_hostname(host) if host else None
         if named is not None and named.region is not None:
             return named.region
+        provider = _HOSTS.get(host or "")
     return None if provider is None else _of_provider(provider, name)
 
 
