@@ -315,13 +315,66 @@ def test_region_forces_a_replica(
         source.to_dask(region=IRELAND)
 
 
-def test_data_that_may_not_leave_have_no_replicas(
+@pytest.mark.parametrize("client", [WEST, IOWA], ids=str)
+def test_what_may_not_leave_is_read_where_results_are_wanted(
+    client: Region,
+    entry: Callable[..., dict[str, Any]],
+    open_catalog: Callable[..., Any],
+    servers: Mapping[Region, ObjectServer],
+) -> None:
+    """Of data that never leave, the copy beside the client is read, and nothing crosses."""
+    source = open_catalog(a=entry("era5.zarr", WEST, {IOWA: "era5.zarr"}, leaves="never")).a
+    mean = source.to_dask().t.mean("time")
+    expected = mean.compute()
+    plan = xl.plan(mean, endpoints=BOTH, client_region=str(client))
+    assert plan.regions == (client,)
+    assert plan.moved == {}
+    chunks_read(servers)
+    (got,) = run_here(plan)
+    xr.testing.assert_identical(got, expected)
+    assert {where for where, read in chunks_read(servers).items() if read} == {client}
+
+
+def test_what_may_not_leave_leaves_no_region_that_it_is_listed_in(
     entry: Callable[..., dict[str, Any]], open_catalog: Callable[..., Any]
 ) -> None:
-    """What must stay in its region is read there, whatever copies a catalog lists."""
+    """A copy is no way out: to a client in a third region nothing goes, from any of them."""
     source = open_catalog(a=entry("era5.zarr", WEST, {IOWA: "era5.zarr"}, leaves="never")).a
-    plan = xl.plan(source.to_dask().t.sum(), endpoints=BOTH, client_region=str(WEST))
-    assert (plan.regions, plan.replicas) == ((WEST,), ())
+    wanted = source.to_dask().t.sum()
+    for policy in ({"client_region": str(IRELAND)}, {"client_region": "local"}):
+        with pytest.raises(SourceError, match="may not leave"):
+            xl.plan(wanted, endpoints=BOTH, **policy)
+    with pytest.raises(SourceError, match="may not leave region 'gcp:us-central1'"):
+        xl.plan(wanted, endpoints={str(IOWA): None}, client_region=str(WEST))
+    with pytest.raises(EndpointError, match="aws:us-west-2"):
+        xl.plan(wanted, endpoints={str(IRELAND): None}, client_region=str(IRELAND))
+
+
+def test_two_that_may_not_leave_meet_where_both_are(
+    entry: Callable[..., dict[str, Any]], open_catalog: Callable[..., Any]
+) -> None:
+    """Data that both stay are combined in the one region in which each has a copy."""
+    cat = open_catalog(
+        a=entry("era5.zarr", WEST, {IOWA: "era5.zarr"}, leaves="never"),
+        b=entry("lens.zarr", IOWA, leaves="never"),
+    )
+    wanted = (cat.a.to_dask().t - cat.b.to_dask().t).mean()
+    plan = xl.plan(wanted, endpoints=BOTH, client_region=str(IOWA))
+    assert (plan.regions, plan.moved) == ((IOWA,), {})
+    assert [each.region for each in plan.replicas] == [IOWA]
+
+
+def test_chunks_that_stay_are_reduced_beside_any_copy(
+    entry: Callable[..., dict[str, Any]], open_catalog: Callable[..., Any]
+) -> None:
+    """With ``leaves: reduced`` the copy that costs least is reduced, and only means cross."""
+    cat = open_catalog(
+        a=entry("era5.zarr", WEST, {IOWA: "era5.zarr"}, leaves="reduced"),
+        b=entry("lens.zarr", IOWA),
+    )
+    wanted = cat.a.to_dask().t.mean("time") - cat.b.to_dask().t.mean("time")
+    plan = xl.plan(wanted, endpoints=BOTH, client_region=str(IOWA))
+    assert (plan.regions, plan.moved) == ((IOWA,), {})
 
 
 def test_replica_hides_how_it_is_opened(

@@ -192,8 +192,7 @@ class _Decision:
         """Find the one region in which everything costs least, without going to tasks."""
         if self.circumstances.settings.remote_read == "never" or self.found.pins:
             return region
-        if any(source.leaves != "always" for source in self.found.sources):
-            return region
+        kept = [source for source in self.found.sources if source.leaves != "always"]
         if not all(each.contains(host) or host.contains(each) for each, host in self.hosts.items()):
             return region
         cost, client = self.circumstances.objective(), self.circumstances.client
@@ -211,6 +210,10 @@ class _Decision:
             each
             for each in sorted({*self.circumstances.usable})
             if cost_of({(each, client): self.returned}, cost) < limit
+            and all(
+                any(home.contains(each) or each.contains(home) for home in source.regions)
+                for source in kept
+            )
         ]
         return min([region, *rivals], key=total)
 

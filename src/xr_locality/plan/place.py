@@ -140,10 +140,13 @@ def place(
         results_stay=results_stay,
     )
     tried = []
-    for chosen in [{}] if remote_read else _choices(reads, hosts):
+    beside = None if results_stay else client
+    for chosen in _choices(reads, hosts, client=beside, kept_alone=remote_read):
         stated = ask(listed=False, chosen=chosen)
         tried.append((chosen, stated, *_solve(stated, prices, solver)))
-    chosen, stated, solution, priced = min(tried, key=lambda each: each[2].cost * each[3].unit)
+    chosen, stated, solution, priced = min(
+        tried, key=lambda each: (each[1].contradictions, each[2].cost * each[3].unit)
+    )
     remote = _remote_reads(stated, solution, prices)
     if remote:
         logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
@@ -162,17 +165,31 @@ def place(
 
 
 def _choices(
-    reads: Reads, hosts: Mapping[Region, Region]
+    reads: Reads, hosts: Mapping[Region, Region], *, client: Region | None, kept_alone: bool
 ) -> list[Mapping[tuple[Region, ...], Region]]:
-    """List the ways to read each source that has replicas in one of its regions."""
-    several = list(dict.fromkeys(each.regions for each in reads.readings if len(each.regions) > 1))
-    served = [
-        [region for region in regions if region in hosts and _serves(hosts[region], region)]
-        for regions in several
-    ]
-    if math.prod(map(len, served)) > _MOST_CHOICES or not all(served):
+    """List the ways to read each source that has replicas in one of its regions.
+
+    With `kept_alone` only of those that may not leave. What never leaves is read where
+    its results are wanted, if there is a copy there: at `client`, unless that is None.
+    """
+    leaves: dict[tuple[Region, ...], set[str]] = {}
+    for reading in reads.readings:
+        if len(reading.regions) > 1:
+            leaves.setdefault(reading.regions, set()).update(
+                source.leaves for source in reading.sources
+            )
+    several, ways = [], []
+    for regions, kept in leaves.items():
+        if kept_alone and kept == {"always"}:
+            continue
+        served = [each for each in regions if each in hosts and _serves(hosts[each], each)]
+        if "never" in kept and client is not None:
+            served = [each for each in served if _serves(client, each)] or served
+        several.append(regions)
+        ways.append(served)
+    if math.prod(map(len, ways)) > _MOST_CHOICES or not all(ways):
         return [{}]
-    return [dict(zip(several, ways, strict=True)) for ways in product(*served)]
+    return [dict(zip(several, each, strict=True)) for each in product(*ways)]
 
 
 def _serves(host: Region, region: Region) -> bool:

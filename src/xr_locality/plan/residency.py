@@ -24,7 +24,8 @@ def residency_problems(
     """List what a plan would move although it may not.
 
     A source whose tag says ``leaves: never`` keeps its region: neither its stored
-    bytes nor any value computed from them may cross. With ``leaves: reduced``
+    bytes nor any value computed from them may cross. So does each of its replicas in
+    the region that it is listed in. With ``leaves: reduced``
     values computed from it may, its chunks as they are read may not.
 
     Parameters
@@ -126,18 +127,25 @@ class Residency:
         if not self.kept or transfer.why == "upload":
             return
         for number, (source, bound) in enumerate(zip(self.kept, self._bound, strict=True)):
-            if not _inside(source, transfer.source) or _inside(source, transfer.target):
+            home = _home(source, transfer.source)
+            if home is None or _serves(home, transfer.target):
                 continue
             if transfer.why == "remote-read":
-                if transfer.key == source.url:
+                if transfer.key in (source.url, *(each.store.url for each in source.replicas)):
                     yield number
             elif _layer_of(self.graph, transfer.key) in bound:
                 yield number
 
 
-def _inside(source: Source, region: Region) -> bool:
-    home = source.region
-    return home is not None and (home.contains(region) or region.contains(home))
+def _home(source: Source, region: Region) -> Region | None:
+    """Name the region in which a source, or a replica of it, is, if that is `region`."""
+    if source.region is None:
+        return None
+    return next((each for each in source.regions if _serves(each, region)), None)
+
+
+def _serves(home: Region, region: Region) -> bool:
+    return home.contains(region) or region.contains(home)
 
 
 def _bound(graph: HighLevelGraph, source: Source) -> set[str]:
@@ -178,9 +186,10 @@ def _forbidden(source: Source, transfer: Transfer) -> SourceError:
         if source.leaves == "never"
         else "Reduce the data before they are combined with others, or returned."
     )
+    home = _home(source, transfer.source) or source.region
     return SourceError(
-        f"{source.url!r} may not leave region {str(source.region)!r} (leaves: {source.leaves}), "
+        f"{source.url!r} may not leave region {str(home)!r} (leaves: {source.leaves}), "
         f"and the plan moves {what} to {str(transfer.target)!r}, as {transfer.key!r}. {mend}",
         url=source.url,
-        region=str(source.region),
+        region=str(home),
     )

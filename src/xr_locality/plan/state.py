@@ -40,6 +40,8 @@ class Stated:
         For each reading, the value that stands for what each task reads.
     copies : mapping of int to tuple of int
         Places that stand for the nearest of several others: where replicas lie.
+    contradictions : int
+        Tasks that several sources keep in regions of which each is another.
     """
 
     problem: PlacementProblem
@@ -48,6 +50,7 @@ class Stated:
     readings: tuple[Reading, ...]
     read_values: tuple[_Ints, ...]
     copies: Mapping[int, tuple[int, ...]]
+    contradictions: int = 0
 
     def priced(self, prices: Prices) -> Prices:
         """Let what has replicas cost what it costs from the nearest of them.
@@ -103,8 +106,8 @@ def state(
     listed : bool
         Whether to ask stores for what they hold.
     chosen : mapping of tuple of Region to Region, optional
-        Where what lies in several regions is read, if it may be read in one alone. By
-        default where the original lies.
+        Where what lies in several regions is read, if it may be read in one alone, or
+        may not leave it. By default where the original lies.
     results_stay : bool, optional
         Whether results stay where they are made.
     """
@@ -134,7 +137,8 @@ def state(
         )
         for reading in reads.readings
     )
-    pins = _Pins(reads, hosts, places).find(remote_read=remote_read, chosen=chosen)
+    pinned = _Pins(reads, hosts, places)
+    pins = pinned.find(remote_read=remote_read, chosen=chosen)
     problem = uses.problem(
         places=places,
         n_regions=len(regions),
@@ -151,6 +155,7 @@ def state(
         copies={
             place: tuple(real.index(each) for each in members) for members, place in copied.items()
         },
+        contradictions=pinned.contradictions,
     )
 
 
@@ -256,6 +261,7 @@ class _Pins:
             if not (region.contains(host) or host.contains(region))
         }
         self.pins = np.full(self.structure.n_tasks, -1, dtype=np.int64)
+        self.contradictions = 0
 
     def find(self, *, remote_read: bool, chosen: Mapping[tuple[Region, ...], Region]) -> _Ints:
         survey = self.reads.survey
@@ -269,7 +275,9 @@ class _Pins:
                 region = min(survey.layers[layer.name])
                 for number, key in zip(held, layer.keys_of(held), strict=True):
                     self._pin(np.array([number]), self.at[keyed.get(key, (region,))[0]])
-        for numbers, place in self._staying():
+        for numbers, place in self._staying(chosen):
+            there = self.pins[numbers]
+            self.contradictions += int(((there >= 0) & (there != place)).sum())
             self._pin(numbers, place)
         for reading in self.reads.readings:
             # Where no endpoint serves the data, policy has said who reads them.
@@ -282,11 +290,13 @@ class _Pins:
     def _pin(self, numbers: NDArray[np.intp], place: int) -> None:
         self.pins[numbers] = np.where(self.pins[numbers] >= 0, self.pins[numbers], place)
 
-    def _staying(self) -> Iterator[tuple[NDArray[np.intp], int]]:
+    def _staying(
+        self, chosen: Mapping[tuple[Region, ...], Region]
+    ) -> Iterator[tuple[NDArray[np.intp], int]]:
         """List tasks that sources keep in their region: readers, and who takes from these."""
         for reading in self.reads.readings:
             kept = {source.leaves for source in reading.sources}
-            place = self.at[reading.region]
+            place = self.at[chosen.get(reading.regions, reading.region)]
             if "never" in kept:
                 yield self._after(reading.tasks, steps=self.structure.n_tasks), place
             elif "reduced" in kept:

@@ -265,11 +265,10 @@ class _Surveyor:
 def _replicas(detected: Detection, region: Region | None) -> tuple[Replica, ...]:
     """List the copies that may be read instead of a store.
 
-    What may not leave its region has none elsewhere, whatever a catalog says; of what is
-    tagged by hand with another region nobody knows what it is; and copies on this machine
-    are of no use to others.
+    Of what is tagged by hand with another region nobody knows what it is; and copies on
+    this machine are of no use to others.
     """
-    if detected.leaves != "always" or detected.region != region:
+    if detected.region != region:
         return ()
     return tuple(replica for replica in detected.replicas if not replica.region.is_local)
 
