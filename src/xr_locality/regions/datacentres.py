@@ -1,8 +1,12 @@
 """Azure's datacentres, by the code that the names of its storage servers start with.
 
 DNS calls an account after the servers that keep it, such as
-``blob.ams20prdstr02a.store.core.windows.net``. The codes are mostly those of airports;
-Azure documents none of them, so what they say is a guess.
+``blob.ams20prdstr02a.store.core.windows.net``. The codes are mostly those of airports.
+Azure lists some of its datacentres (``DataCenterCode`` of the Data Box API, 2025-07-01: of
+those here am, ams, auh, bl, bn, bom, by, cbr, ch, cpq, cwl, cys, dsm, dub, dxb, fra, hkg,
+jnb, lon, maa, mel, mnz, mwh, osa, par, pnq, pus, sel, sg, sin, sn, svg, syd, tyo, yqb, yto,
+zrh), and the city of each region, but says of none which region it belongs to: what they
+say is a guess. Codes that several regions of a city may share are left out.
 """
 
 from __future__ import annotations
@@ -18,16 +22,21 @@ _HOST: Final = re.compile(
     r"(?:blob|dfs|web|z\d+)\.(?P<code>[a-z]{2,3})\d*[a-z]?prd[a-z0-9]*\.store\.core\.windows\.net"
 )
 _CODES: Final = {
+    "am": "westeurope",
     "ams": "westeurope",
     "auh": "uaecentral",
     "bl": "eastus",
+    # Of Azure's open datasets, which are in East US as their pages say.
+    "blz": "eastus",
     "bm": "westindia",
     "bn": "eastus2",
     "bnz": "eastus2",
+    "bom": "westindia",
     "by": "westus",
     "cbr": "australiacentral",
     "ch": "northcentralus",
     "chi": "northcentralus",
+    "cpq": "brazilsouth",
     "cpt": "southafricawest",
     "cq": "brazilsouth",
     "cw": "ukwest",
@@ -46,6 +55,7 @@ _CODES: Final = {
     "jnb": "southafricanorth",
     "lon": "uksouth",
     "ma": "southindia",
+    "maa": "southindia",
     "mel": "australiasoutheast",
     "ml": "australiasoutheast",
     "mnz": "eastus",
@@ -58,6 +68,7 @@ _CODES: Final = {
     "pn": "centralindia",
     "pnq": "centralindia",
     "ps": "koreasouth",
+    "pus": "koreasouth",
     "sat": "southcentralus",
     "se": "koreacentral",
     "sel": "koreacentral",
