@@ -277,6 +277,24 @@ def test_description(local: str, open_catalog: Callable[..., Any]) -> None:
     assert described["metadata"]["locality"] == {"region": "us-west-2"}
 
 
+@pytest.mark.parametrize("wrapped", ["", "simplecache::"])
+def test_credentials_in_a_buckets_url_are_refused(
+    wrapped: str, open_catalog: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Filesystems would log and show them as a part of the bucket's name: nothing is opened."""
+    caplog.set_level("DEBUG")
+    url = f"{wrapped}s3://AKIA:hush@bucket/a.zarr"
+    entry = {
+        "driver": DRIVER,
+        "args": {"urlpath": url},
+        "metadata": {"locality": {"region": str(WEST)}},
+    }
+    source = open_catalog({"a": entry}).a
+    with pytest.raises(ConfigurationError, match="entry 'a' holds a key and a secret") as caught:
+        source.to_dask()
+    assert "hush" not in str(caught.value) + repr(source) + caplog.text
+
+
 def test_repr_has_no_secret(open_catalog: Callable[..., Any]) -> None:
     """The repr shows where the data are, and no credentials."""
     options = {"key": "k", "secret": "hush"}

@@ -13,7 +13,7 @@ from xr_locality.catalog.tags import Level, read_tag
 from xr_locality.errors import ConfigurationError, RegionError
 from xr_locality.regions.model import Region
 from xr_locality.regions.registry import REGISTRY
-from xr_locality.regions.store import Store
+from xr_locality.regions.store import Store, has_credentials
 from xr_locality.regions.tag import Replica, Tag
 
 __all__ = ["OpenEntry"]
@@ -74,6 +74,8 @@ class OpenEntry:
         RegionError
             If the entry's region is malformed, or no replica is in `region`. Nothing
             is opened.
+        ConfigurationError
+            If its URL holds credentials that no filesystem takes from there.
         """
         tag = self.tag
         forced = None if region is None else Region.parse(region)
@@ -81,6 +83,7 @@ class OpenEntry:
             opening = self.opening
         else:
             opening, tag = self._in_region(tag, forced)
+        self._refuse_credentials(opening)
         if tag is not None:
             self._remember(opening.stores, tag)
         form = FORMATS[self.kind]
@@ -117,6 +120,15 @@ class OpenEntry:
             f"regions: {known}. Add a replica to the entry, or leave region= out.",
             region=str(region),
         )
+
+    def _refuse_credentials(self, opening: Opening) -> None:
+        if any(map(has_credentials, opening.urls)):
+            where = self.levels()[-1].where
+            raise ConfigurationError(
+                f"The URL of {where} holds a key and a secret, which its filesystem would take "
+                "for a part of the bucket's name. Put them under storage_options.",
+                where=where,
+            )
 
     def _opening(self, *replicas: Replica) -> Opening:
         urls = tuple(each.url for each in replicas)

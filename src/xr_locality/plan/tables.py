@@ -136,7 +136,8 @@ def _regions(regions: Sequence[RegionSummary]) -> Table:
 def _source(source: SourceSummary) -> Note:
     needed = words.listed(source.variables, most=_MOST_VARIABLES)
     copy = f"reads the replica {source.replica}" if source.replica else ""
-    terms = "requester pays" if source.requester_pays else "", words.leaves(source.leaves), copy
+    pays = "requester pays (requests unpriced)"
+    terms = pays if source.requester_pays else "", words.leaves(source.leaves), copy
     return Note(
         text=f"{source.url}{needed and f' ({needed})'}",
         detail="; ".join(

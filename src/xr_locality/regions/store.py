@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from xr_locality.errors import SourceError
 from xr_locality.regions.access import Access
 
-__all__ = ["Store", "without_secrets"]
+__all__ = ["Store", "has_credentials", "without_secrets"]
 
 _ALIASES: Final = {
     "s3a": "s3",
@@ -244,6 +244,26 @@ def without_secrets(text: str) -> str:
     'no s3://…bucket/a, nor https://host/a…'
     """
     return _SECRETS.sub("…", text)
+
+
+def has_credentials(url: str) -> bool:
+    """Tell whether a URL of an object store holds a key and a secret.
+
+    No filesystem takes them from there: they would be a part of the bucket's name, and
+    be sent, logged and shown with it.
+
+    Examples
+    --------
+    >>> has_credentials("simplecache::s3://key:secret@bucket/a.zarr")
+    True
+    >>> has_credentials("abfss://container@account.dfs.core.windows.net/a.zarr")
+    False
+    """
+    for part in _CHAINED.split(url):
+        scheme, rest = _split(part)
+        if scheme in ("s3", "gs", "az") and _without_userinfo(rest) != rest:
+            return True
+    return False
 
 
 def _split(url: str) -> tuple[str, str]:
