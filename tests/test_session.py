@@ -323,6 +323,19 @@ def test_what_if_endpoints_hold_for_one_plan(difference: xr.DataArray) -> None:
             made.plan(difference)
 
 
+def test_futures_of_the_endpoints_of_a_call(clusters: dict[str, Any]) -> None:
+    """What a cluster holds lies in its region, also where the call alone names that cluster."""
+    from distributed import Client
+
+    with Client(clusters["gcp:us-central1"], set_as_default=False) as client:
+        held = client.persist(da.ones(10, chunks=5))
+        plan = xl.plan(held.sum(), endpoints=clusters)
+        assert [str(region) for region in plan.regions] == ["gcp:us-central1"]
+        with pytest.raises(EndpointError, match="not an endpoint of this session"):
+            xl.plan(held.sum(), endpoints=NAMED)
+        del held
+
+
 def test_endpoints_of_a_call_make_a_session_of_their_own(
     difference: xr.DataArray, clusters: dict[str, Any]
 ) -> None:

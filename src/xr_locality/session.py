@@ -416,9 +416,7 @@ class Session:
         """Say which region's scheduler has an address; None if none of ours."""
         if self._pool is not None:
             return self._pool.find(scheduler_address)
-        from xr_locality.endpoints import EndpointPool
-
-        return EndpointPool(self._endpoints).find(scheduler_address)
+        return _find(self._endpoints, scheduler_address)
 
     def circumstances(self, **policy: Any) -> Circumstances:
         """Gather what a plan depends on besides the graph.
@@ -436,8 +434,13 @@ class Session:
         settings = self.settings(**policy)
         named = policy.get("endpoints")
         allowed = Allowed.parse(settings.allowed_regions)
+        find_cluster = self.find
         if named is not None:
-            usable = tuple(sorted(_to_endpoints(settings)))
+            given = _to_endpoints(settings)
+            usable = tuple(sorted(given))
+
+            def find_cluster(scheduler_address: str) -> Region | None:
+                return _find(given, scheduler_address) or self.find(scheduler_address)
         else:
             usable = tuple(region for region in self.regions if allowed.permits(region))
             if self.regions and not usable:
@@ -448,7 +451,7 @@ class Session:
             usable=usable,
             chain=Chain.from_settings(settings),
             costs=CostModel(settings.prices, links=settings.links),
-            find_cluster=self.find,
+            find_cluster=find_cluster,
         )
 
     def _plan(
@@ -676,6 +679,12 @@ def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
     from xr_locality.endpoints import to_endpoints
 
     return to_endpoints(settings.endpoints, allowed=Allowed.parse(settings.allowed_regions))
+
+
+def _find(endpoints: Mapping[Region, Endpoint | None], scheduler_address: str) -> Region | None:
+    from xr_locality.endpoints import EndpointPool
+
+    return EndpointPool(endpoints).find(scheduler_address)
 
 
 class _Default:
