@@ -25,7 +25,7 @@ class CommandlineDirective(SphinxDirective):
         title = f"{_PROGRAM} {name}"
         section = nodes.section(ids=[nodes.make_id(title)], names=[title])
         section += nodes.title("", "", nodes.literal("", title))
-        self.state.nested_parse(StringList(_described(title, command), "cli.py"), 0, section)
+        self.state.nested_parse(StringList(_described(title, command), "cli"), 0, section)
         return section
 
 
