@@ -36,8 +36,9 @@ PUBLIC = {
 #: What each part may import beside itself; what those may import comes along.
 NEXT_LEFT = {
     "errors": [],
+    "user_files": [],
     "config": ["errors"],
-    "regions": ["config", "errors"],
+    "regions": ["config", "errors", "user_files"],
     "graph": ["regions"],
     "sources": ["graph"],
     "placement": ["regions"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xr_locality.endpoints.ledger import Ledger, Owner, state_directory
+from xr_locality.endpoints.ledger import Ledger, Owner
 
 NAMES = {"region": "aws:us-west-2", "gateway": "https://hub.example.org"}
 
@@ -62,12 +62,3 @@ def test_a_ledger_that_cannot_be_written_stops_nobody(
     assert "not noted" in caplog.text
     assert Ledger(None).notes() == []
     assert Ledger(None).note(**NAMES).entry.pid == os.getpid()
-
-
-def test_state_directory_follows_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
-    """XDG_STATE_HOME counts if it is absolute."""
-    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
-    assert state_directory() == Path("/somewhere/xr-locality")
-    monkeypatch.setenv("XDG_STATE_HOME", "relative")
-    monkeypatch.setattr("sys.platform", "linux")
-    assert state_directory() == Path.home() / ".local/state/xr-locality"

@@ -10,7 +10,7 @@ import pytest
 
 from xr_locality.errors import LocalityWarning
 from xr_locality.regions import Region
-from xr_locality.regions.answers import Answer, Answers, Question, cache_directory
+from xr_locality.regions.answers import Answer, Answers, Question
 
 WEST = Region.parse("aws:us-west-2")
 BUCKET = Question(service="s3", endpoint=None, name="bucket")
@@ -246,27 +246,3 @@ def test_directory_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(files(tmp_path)) <= 11
     last = Question(service="s3", endpoint=None, name="bucket-24")
     assert Answers(tmp_path).get(last) == FOUND
-
-
-@pytest.mark.parametrize(
-    ("platform", "environ", "expected"),
-    [
-        ("linux", {"HOME": "/home/me"}, "/home/me/.cache/xr-locality"),
-        ("linux", {"HOME": "/home/me", "XDG_CACHE_HOME": "/c"}, "/c/xr-locality"),
-        ("linux", {"HOME": "/home/me", "XDG_CACHE_HOME": "c"}, "/home/me/.cache/xr-locality"),
-        ("darwin", {"HOME": "/Users/me"}, "/Users/me/Library/Caches/xr-locality"),
-        ("win32", {"LOCALAPPDATA": "/Local"}, "/Local/xr-locality/Cache"),
-        ("win32", {}, None),
-    ],
-)
-def test_directory_is_the_platforms(
-    platform: str, environ: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Answers are kept where the platform's programs keep what they can find out again."""
-    monkeypatch.setattr(sys, "platform", platform)
-    for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    found = cache_directory()
-    assert (None if found is None else found.as_posix()) == expected

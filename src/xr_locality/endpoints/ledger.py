@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import secrets
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,9 @@ from typing import Any, Final
 
 import psutil
 
-__all__ = ["Entry", "Ledger", "Note", "Owner", "state_directory"]
+from xr_locality.user_files import state_directory, write_whole
+
+__all__ = ["Entry", "Ledger", "Note", "Owner"]
 
 logger = logging.getLogger(__name__)
 
@@ -177,46 +178,14 @@ class Note:
 
     def write(self) -> None:
         """Write the file, as a whole or not at all."""
-        if self._path is None:
-            return
-        partial = self._path.with_suffix(".partial")
-        text = json.dumps({"version": _VERSION, **asdict(self.entry)})
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        partial.replace(self._path)
+        if self._path is not None:
+            write_whole(self._path, json.dumps({"version": _VERSION, **asdict(self.entry)}))
 
     def strike(self) -> None:
         """Take it out: the cluster has been stopped, or never was."""
         if self._path is not None:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
-
-
-def state_directory() -> Path | None:
-    """Return where this user's programs keep what must outlive them.
-
-    Returns
-    -------
-    Path or None
-        ``$XDG_STATE_HOME`` where it is set, else what the platform's rules say;
-        None for a user without a home.
-    """
-    given = os.environ.get("XDG_STATE_HOME", "")
-    # By its own rule a path that is not absolute counts as none.
-    if given and Path(given).is_absolute():
-        return Path(given) / "xr-locality"
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) / "xr-locality" / "State" if local else None
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    return home.joinpath(*_STATE_OF_PLATFORM.get(sys.platform, (".local", "state")), "xr-locality")
-
-
-_STATE_OF_PLATFORM: Final = {"darwin": ("Library", "Application Support")}
 
 
 def _read(path: Path) -> Entry | None:

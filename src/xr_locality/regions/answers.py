@@ -11,9 +11,6 @@ import hashlib
 import json
 import logging
 import math
-import os
-import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -27,8 +24,9 @@ from urllib.parse import urlsplit
 from xr_locality.errors import LocalityError, LocalityWarning
 from xr_locality.regions.exchange import is_loopback
 from xr_locality.regions.model import Region
+from xr_locality.user_files import write_whole
 
-__all__ = ["Answer", "Answers", "Question", "cache_directory"]
+__all__ = ["Answer", "Answers", "Question"]
 
 logger = logging.getLogger(__name__)
 
@@ -161,15 +159,7 @@ class Answers:
             "requester_pays": answer.requester_pays,
             "reached": answer.reached,
         }
-        descriptor, name = tempfile.mkstemp(dir=directory, suffix=".new")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file)
-            Path(name).replace(self._path(directory, question))
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
+        write_whole(self._path(directory, question), json.dumps(content))
         self._prune(directory)
 
     def _prune(self, directory: Path) -> None:
@@ -184,32 +174,6 @@ class Answers:
         for _, file in sorted(dated)[: len(dated) // 2]:
             with suppress(OSError):
                 file.unlink()
-
-
-def cache_directory() -> Path | None:
-    """Return where this user's programs keep what they can find out again.
-
-    Returns
-    -------
-    Path or None
-        ``$XDG_CACHE_HOME`` where it is set, else what the platform's rules say;
-        None for a user without a home.
-    """
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    # By its own rule a path that is not absolute counts as none.
-    if given and Path(given).is_absolute():
-        return Path(given) / "xr-locality"
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) / "xr-locality" / "Cache" if local else None
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    return home.joinpath(*_CACHE_OF_PLATFORM.get(sys.platform, (".cache",)), "xr-locality")
-
-
-_CACHE_OF_PLATFORM: Final = {"darwin": ("Library", "Caches")}
 
 
 def _parse(content: Any, question: Question) -> tuple[float, Answer] | None:

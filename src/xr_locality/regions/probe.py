@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from xr_locality.errors import RegionError
 from xr_locality.regions.access import Access, Credentials
-from xr_locality.regions.answers import Answer, Answers, Question, cache_directory
+from xr_locality.regions.answers import Answer, Answers, Question
 from xr_locality.regions.datacentres import region_of_storage_host
 from xr_locality.regions.detection import Detection
 from xr_locality.regions.exchange import (
@@ -34,6 +34,7 @@ from xr_locality.regions.exchange import (
 from xr_locality.regions.hostnames import as_bucket, read_hostname
 from xr_locality.regions.model import Region
 from xr_locality.regions.store import Store
+from xr_locality.user_files import cache_directory
 
 __all__ = ["SERVICES", "Probe", "ProbeDetector", "open_probe"]
 
