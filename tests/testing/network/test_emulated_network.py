@@ -256,8 +256,8 @@ class TestLife:
         with EmulatedNetwork([AWS], links=EmulatedLink()) as network:
             sleeping = network.popen(AWS, ["sleep", "60"])
             assert until(lambda: namespace_of(sleeping.pid) != namespace_of("self"))
-            assert network._process is not None
-            network._process.kill()
+            assert network._forwarder is not None
+            network._forwarder.process.kill()
             with pytest.raises(EndpointError, match="forwarder ended"):
                 network.counts()
         assert sleeping.wait(PATIENCE_SECONDS) == -signal.SIGKILL
@@ -273,7 +273,7 @@ class TestLife:
             bed.start()
             sleeping = network.popen("aws:us-west-2", ["sleep", "60"])
             host = network.host("local").address
-            print(bed.marker, host, sleeping.pid, network._process.pid, flush=True)
+            print(bed.marker, host, sleeping.pid, network._forwarder.process.pid, flush=True)
             signal.pause()
         """
         owner = subprocess.Popen(

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from xr_locality.errors import EndpointError
 from xr_locality.testing.network.links import EmulatedLink, Pair
 
 if TYPE_CHECKING:
     from xr_locality.testing.network.network import EmulatedNetwork
 
-__all__ = ["MeasuredLink", "measure"]
+__all__ = ["MeasuredLink", "measure", "verify"]
 
 # IP, TCP and its timestamps, of each packet.
 _HEADER_NBYTES: Final = 20 + 20 + 12
@@ -34,6 +35,9 @@ _START_SECONDS: Final = 0.3
 # What is measured at the same time, so that neither the forwarder nor this process's
 # threads are the limit. An infinite rate counts as more, and is measured alone.
 _TOGETHER_BYTES_PER_SECOND: Final = 80e6
+
+# How often a link that is off is measured before it counts as off.
+_MEASUREMENTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,36 @@ def measure(
         )
         for pair, link in links.items()
     )
+
+
+def verify(
+    network: EmulatedNetwork,
+    *,
+    pairs: Sequence[Pair],
+    tolerance: float,
+    slack_seconds: float,
+    seconds: float,
+) -> tuple[MeasuredLink, ...]:
+    """Measure links, and those that are off again: see `EmulatedNetwork.verify`."""
+    found: dict[Pair, MeasuredLink] = {}
+    wrong = list(pairs)
+    for _ in range(_MEASUREMENTS):
+        found.update({each.pair: each for each in measure(network, pairs=wrong, seconds=seconds)})
+        wrong = [
+            pair
+            for pair in wrong
+            if not found[pair].agrees(tolerance=tolerance, slack_seconds=slack_seconds)
+        ]
+        if not wrong:
+            break
+    measured = tuple(found[pair] for pair in pairs)
+    if wrong:
+        listed = "\n".join(str(found[pair]) for pair in wrong)
+        raise EndpointError(
+            f"{len(wrong)} of {len(measured)} links are off by more than {tolerance:.0%}. "
+            f"A busy machine is too slow for fast links.\n{listed}"
+        )
+    return measured
 
 
 def _groups(links: Mapping[Pair, EmulatedLink]) -> Iterator[list[Pair]]:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import math
 import os
-import random
-import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -23,9 +18,11 @@ from xr_locality.errors import ConfigurationError, EndpointError
 from xr_locality.regions.model import Region
 from xr_locality.testing.hosts import Host
 from xr_locality.testing.namespaces import call_in, make_device, make_namespace, missing
-from xr_locality.testing.network.forward import MESSAGE_NBYTES, end_processes
+from xr_locality.testing.network.addresses import claimed_network
+from xr_locality.testing.network.forward import end_processes
 from xr_locality.testing.network.links import EmulatedLink, LinkCounts, Links, Pair, fill_in
-from xr_locality.testing.network.measure import MeasuredLink, measure
+from xr_locality.testing.network.measure import MeasuredLink, measure, verify
+from xr_locality.testing.network.process import ForwarderProcess
 
 __all__ = ["LOCAL", "EmulatedNetwork"]
 
@@ -36,13 +33,8 @@ T = TypeVar("T")
 #: The user's own machine: this process and whatever else runs outside of the regions.
 LOCAL: Final = Region.parse("local")
 
-_SCRIPT: Final = Path(__file__).with_name("forward.py")
 _DEVICE: Final = "wan0"
 _MOST_REGIONS: Final = 250
-_ATTEMPTS: Final = 50
-_ANSWER_SECONDS: Final = 20.0
-_END_SECONDS: Final = 20.0
-_MEASUREMENTS: Final = 3
 
 
 class EmulatedNetwork:
@@ -100,9 +92,7 @@ class EmulatedNetwork:
         self._lock = threading.RLock()
         self._stack = ExitStack()
         self._hosts: dict[Region, Host] = {}
-        self._namespaces: list[int] = []
-        self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forwarder: ForwarderProcess | None = None
         self._owner = 0
 
     @staticmethod
@@ -138,13 +128,13 @@ class EmulatedNetwork:
         with self._lock:
             self._hosts.clear()
             self._stack.close()
-            self._control = self._process = None
+            self._forwarder = None
         atexit.unregister(self.close)
 
     @property
     def is_running(self) -> bool:
         """Whether packets are forwarded."""
-        return self._process is not None and self._process.poll() is None
+        return self._forwarder is not None and self._forwarder.is_running
 
     def host(self, region: Region | str) -> Host:
         """Give the address of a region, and its namespace.
@@ -337,25 +327,13 @@ class EmulatedNetwork:
         EndpointError
             If a link is not as it was set. The message lists all of them.
         """
-        found: dict[Pair, MeasuredLink] = {}
-        asked = wrong = self._pairs(pairs)
-        for _ in range(_MEASUREMENTS):
-            found.update({each.pair: each for each in measure(self, pairs=wrong, seconds=seconds)})
-            wrong = [
-                pair
-                for pair in wrong
-                if not found[pair].agrees(tolerance=tolerance, slack_seconds=slack_seconds)
-            ]
-            if not wrong:
-                break
-        measured = tuple(found[pair] for pair in asked)
-        if wrong:
-            listed = "\n".join(str(found[pair]) for pair in wrong)
-            raise EndpointError(
-                f"{len(wrong)} of {len(measured)} links are off by more than {tolerance:.0%}. "
-                f"A busy machine is too slow for fast links.\n{listed}"
-            )
-        return measured
+        return verify(
+            self,
+            pairs=self._pairs(pairs),
+            tolerance=tolerance,
+            slack_seconds=slack_seconds,
+            seconds=seconds,
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -375,7 +353,7 @@ class EmulatedNetwork:
         return f"<{type(self).__name__}: {listed}; {state}>"
 
     def _start(self) -> None:
-        network = self._claim_addresses()
+        network = self._stack.enter_context(claimed_network())
         inodes = []
         devices = []
         with ExitStack() as opened:
@@ -394,57 +372,14 @@ class EmulatedNetwork:
                 devices.append(device)
                 self._hosts[region] = Host(address=address, namespace=namespace)
             self._stack.callback(end_processes, inodes)
-            self._spawn_forwarder(network, devices=devices, namespaces=inodes)
+            forwarder = ForwarderProcess(network, devices=devices, namespaces=inodes)
+            self._stack.callback(forwarder.close)
+            self._forwarder = forwarder
         self._send_links()
         logger.info("Emulated network %s.0/24 of %d regions", network, len(self.regions))
 
-    def _spawn_forwarder(
-        self, network: str, *, devices: Sequence[int], namespaces: Sequence[int]
-    ) -> None:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(_ANSWER_SECONDS)
-        with its:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", str(_SCRIPT)),
-                    *("--control", str(its.fileno())),
-                    *("--network", network),
-                    *("--namespaces", *map(str, namespaces)),
-                    *("--devices", *map(str, devices)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=[its.fileno(), *devices],
-            )
-        self._stack.callback(_await_end, self._process)
-        self._control = self._stack.enter_context(ours)
-
-    def _claim_addresses(self) -> str:
-        """Find a network of 256 addresses that nobody uses, and reserve it."""
-        taken = _routed_networks()
-        for _ in range(_ATTEMPTS):
-            # Seeded by the system: two tests that seed alike must differ here.
-            chosen = random.SystemRandom()
-            second, third = chosen.randrange(64, 250), chosen.randrange(256)
-            first_address = (10 << 24) + (second << 16) + (third << 8)
-            if any(first_address & mask == network for network, mask in taken):
-                continue
-            network = f"10.{second}.{third}"
-            # Goes with this process, however it ends, and is there for all processes.
-            claim = socket.socket(socket.AF_UNIX)
-            try:
-                claim.bind(f"\0xr-locality-network-{network}")
-            except OSError:
-                claim.close()
-                continue
-            self._stack.enter_context(claim)
-            return network
-        raise EndpointError("Found no free addresses in 10.0.0.0/8 for an emulated network.")
-
     def _send_links(self) -> None:
-        if self._control is None:
+        if self._forwarder is None:
             return
         self._ask(
             "set",
@@ -501,40 +436,6 @@ class EmulatedNetwork:
 
     def _ask(self, what: str, **arguments: Any) -> Any:
         with self._lock:
-            if self._control is None:
+            if self._forwarder is None:
                 raise EndpointError("The emulated network is not running.")
-            try:
-                self._control.send(json.dumps({"do": what, **arguments}).encode())
-                answer = self._control.recv(MESSAGE_NBYTES)
-            except OSError as error:
-                raise self._failure() from error
-        if not answer:
-            raise self._failure()
-        return json.loads(answer)
-
-    def _failure(self) -> EndpointError:
-        assert self._process is not None
-        self._process.kill()
-        _, printed = self._process.communicate()
-        tail = printed.decode(errors="replace")
-        return EndpointError(f"The emulated network's forwarder ended or hangs.\n{tail}", log=tail)
-
-
-def _routed_networks() -> list[tuple[int, int]]:
-    """List the networks and masks of this machine's routes, but for the default one."""
-    lines = Path("/proc/net/route").read_text("ascii").splitlines()[1:]
-    fields = [line.split() for line in lines]
-    networks = [
-        tuple(int.from_bytes(bytes.fromhex(each[column]), "little") for column in (1, 7))
-        for each in fields
-    ]
-    return [(network, mask) for network, mask in networks if mask]
-
-
-def _await_end(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the forwarder, whose control socket is closed, has cleaned up."""
-    with process:
-        try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            return self._forwarder.ask(what, **arguments)
