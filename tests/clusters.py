@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-REGIONS = ("aws:us-west-2", "gcp:us-central1")
+from xr_locality.testing.pair import REGIONS
 
 
 @contextmanager

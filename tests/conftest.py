@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import dask
 import pytest
+import xarray as xr
 
 from xr_locality.regions.registry import REGISTRY
 
@@ -48,3 +49,19 @@ def clean_state() -> Iterator[None]:
     yield
     REGISTRY.clear()
     assert dask.config.get("scheduler", None) is None
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Write the two sources of programs, once."""
+    from xr_locality.testing.programs import write_sources
+
+    return write_sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture
+def sources(stores: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Open the two sources of programs, each in its region."""
+    from xr_locality.testing.programs import open_sources
+
+    return open_sources(stores)

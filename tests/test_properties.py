@@ -17,7 +17,7 @@ from xr_locality.session import Session
 from xr_locality.testing.answers import assert_same, compute_plainly
 from xr_locality.testing.inprocess import run_here
 from xr_locality.testing.invariants import check_plan
-from xr_locality.testing.programs import Program, open_sources, write_sources
+from xr_locality.testing.programs import Program
 from xr_locality.testing.strategies import programs
 
 pytestmark = [
@@ -40,18 +40,6 @@ policies = st.fixed_dictionaries(
 unhurried = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Write the two sources, once."""
-    return write_sources(tmp_path_factory.mktemp("sources"))
-
-
-@pytest.fixture
-def sources(stores: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
-    """Open the two sources, each in its region."""
-    return open_sources(stores)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["direct", "relayed"])

@@ -20,7 +20,7 @@ import xarray as xr
 from dask.base import is_dask_collection
 from dask.delayed import delayed
 
-from xr_locality.api import tag
+from xr_locality.testing.pair import open_pair, write_pair
 
 __all__ = ["OPERATIONS", "PACKAGINGS", "Program", "Step", "open_sources", "write_sources"]
 
@@ -107,8 +107,8 @@ def write_sources(folder: Path) -> tuple[str, str]:
         coordinates, attributes, encodings, and time in its own years.
     """
     random = np.random.default_rng(2026)
-    paths = (str(folder / "first.zarr"), str(folder / "second.zarr"))
-    for number, path in enumerate(paths):
+    sources = []
+    for number in range(2):
         values = random.random((2, 12, 6, 8))
         values[:, 3, :, 2] = np.nan
         grid = {"dims": ("time", "y", "x"), "attrs": {"units": "K", "run": number}}
@@ -126,11 +126,9 @@ def write_sources(folder: Path) -> tuple[str, str]:
             attrs={"title": f"source {number}"},
         )
         chunks = ({"time": 5, "y": 3}, {"time": 4, "x": 3})[number]
-        packed = {"dtype": "f8", "scale_factor": 0.5, "_FillValue": -1.0}
-        source.chunk(chunks).to_zarr(
-            path, zarr_format=2 + number, consolidated=number == 0, encoding={"p": packed}
-        )
-    return paths
+        sources.append(source.chunk(chunks))
+    packed = {"dtype": "f8", "scale_factor": 0.5, "_FillValue": -1.0}
+    return write_pair(folder, sources, encoding={"p": packed})
 
 
 def open_sources(paths: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
@@ -146,9 +144,7 @@ def open_sources(paths: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
     tuple of Dataset
         In ``aws:us-west-2`` and in ``gcp:us-central1``.
     """
-    first = xr.open_zarr(paths[0], chunks={})
-    second = xr.open_dataset(paths[1], engine="zarr", chunks={}, consolidated=False)
-    return tag(first, "aws:us-west-2"), tag(second, "gcp:us-central1")
+    return open_pair(paths)
 
 
 def _bounded(array: xr.DataArray) -> xr.DataArray:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xr_locality.api import tag
+from xr_locality.testing.pair import REGIONS, open_pair, write_pair
 
 __all__ = ["REGIONS", "open_models", "write_models"]
-
-#: Where the two datasets are said to lie.
-REGIONS: Final = ("aws:us-west-2", "gcp:us-central1")
 
 _DAYS: Final = 72
 _SHAPE: Final = (_DAYS, 6, 8)
@@ -37,16 +34,10 @@ def write_models(folder: Path) -> tuple[str, str]:
         Grids are the same; the second dataset begins twelve days later.
     """
     random = np.random.default_rng(2026)
-    paths = (str(folder / "first.zarr"), str(folder / "second.zarr"))
-    for number, path in enumerate(paths):
-        model = _model(random, number)
-        chunks = ({"time": 18, "lat": 3}, {"time": 24, "lon": 4})[number]
-        packed = {"dtype": "i2", "scale_factor": 1e-3, "_FillValue": -999}
-        encoding: dict[str, Any] = {"q": packed}
-        model.chunk(chunks).to_zarr(
-            path, zarr_format=2 + number, consolidated=number == 0, encoding=encoding
-        )
-    return paths
+    chunks = ({"time": 18, "lat": 3}, {"time": 24, "lon": 4})
+    models = [_model(random, number).chunk(each) for number, each in enumerate(chunks)]
+    packed = {"dtype": "i2", "scale_factor": 1e-3, "_FillValue": -999}
+    return write_pair(folder, models, encoding={"q": packed})
 
 
 def open_models(paths: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
@@ -62,9 +53,7 @@ def open_models(paths: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
     tuple of Dataset
         Lazy, in the :data:`REGIONS`.
     """
-    first = xr.open_zarr(paths[0], chunks={})
-    second = xr.open_dataset(paths[1], engine="zarr", chunks={}, consolidated=False)
-    return tag(first, REGIONS[0]), tag(second, REGIONS[1])
+    return open_pair(paths)
 
 
 def _model(random: np.random.Generator, number: int) -> xr.Dataset:
