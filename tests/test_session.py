@@ -5,7 +5,7 @@ import contextvars
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from clusters import two_clusters
+from polling import until
 
 import xr_locality as xl
 from xr_locality.errors import (
@@ -31,7 +32,6 @@ from xr_locality.errors import (
 )
 from xr_locality.session import Session, current_session
 from xr_locality.testing.answers import assert_same, compute_plainly
-from xr_locality.testing.programs import open_sources, write_sources
 
 NAMED = {"aws:us-west-2": None, "gcp:us-central1": None}
 
@@ -41,18 +41,6 @@ def clusters() -> Iterator[dict[str, Any]]:
     """Clusters whose workers reach each other's schedulers."""
     with two_clusters(processes=True) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Write the two sources, once."""
-    return write_sources(tmp_path_factory.mktemp("sources"))
-
-
-@pytest.fixture
-def sources(stores: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
-    """Open the two sources, each in its region."""
-    return open_sources(stores)
 
 
 @pytest.fixture
@@ -66,16 +54,6 @@ def session(clusters: dict[str, Any]) -> Iterator[Session]:
 def difference(sources: tuple[xr.Dataset, xr.Dataset]) -> xr.DataArray:
     """Make the difference of two means in two regions."""
     return sources[0].p.mean("time") - sources[1].p.mean("time")
-
-
-def poll(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait until a condition holds; whether it did in time."""
-    deadline = monotonic() + seconds
-    while monotonic() < deadline:
-        if condition():
-            return True
-        sleep(0.02)
-    return condition()
 
 
 def empty(clusters: dict[str, Any]) -> bool:
@@ -123,7 +101,7 @@ def test_nothing_is_left_on_the_schedulers(
 ) -> None:
     """After a run no scheduler knows its tasks any more."""
     session.compute(difference)
-    assert poll(lambda: empty(clusters))
+    assert until(lambda: empty(clusters))
 
 
 def test_tasks_own_exception_comes_back_and_nothing_is_left(
@@ -135,7 +113,7 @@ def test_tasks_own_exception_comes_back_and_nothing_is_left(
     with pytest.raises(ZeroDivisionError, match="as it is") as caught:
         session.compute(broken)
     assert "region 'aws:us-west-2'" in caught.value.__notes__[0]
-    assert poll(lambda: empty(clusters))
+    assert until(lambda: empty(clusters))
     assert session.reports == []
 
 
@@ -162,7 +140,7 @@ def test_failure_leaves_other_runs_alone(
     for answer in answers:
         if isinstance(answer, tuple):
             assert_same(answer, expected)
-    assert poll(lambda: empty(clusters))
+    assert until(lambda: empty(clusters))
 
 
 def test_graph_that_cannot_be_sent_is_an_error(
@@ -174,7 +152,7 @@ def test_graph_that_cannot_be_sent_is_an_error(
     stuck = second.map_blocks(lambda block, lock=lock: block, dtype="f8") - first
     with pytest.raises(TypeError, match="serialize"):
         session.compute(stuck)
-    assert poll(lambda: empty(clusters))
+    assert until(lambda: empty(clusters))
 
 
 def test_collections_of_all_kinds_share_a_run(session: Session) -> None:
@@ -343,7 +321,7 @@ def test_endpoints_of_a_call_make_a_session_of_their_own(
     with Session({"aws:us-west-2": "tcp://127.0.0.1:1"}) as made:
         (got,) = made.compute(difference, endpoints=clusters, objective="bytes")
     assert_same(got, compute_plainly(difference)[0])
-    assert poll(lambda: empty(clusters))
+    assert until(lambda: empty(clusters))
 
 
 def test_first_try_without_endpoints_says_what_it_pulls(difference: xr.DataArray) -> None:
@@ -388,11 +366,11 @@ def test_closing_ends_a_run_of_another_thread(
         stack.callback(gate.touch)
         waiting = first.map_blocks(wait, meta=np.empty((0, 0)))
         running = threads.submit(made.compute, waiting - second)
-        assert poll(lambda: not empty(clusters))
+        assert until(lambda: not empty(clusters))
         made.close()
         with pytest.raises(ExecutionError, match="closed while it was computing"):
             running.result(timeout=30)
-    assert poll(lambda: empty(clusters))
+    assert until(lambda: empty(clusters))
     assert plugins_of(clusters) == []
     assert clients_of(clusters) == []
 
@@ -403,7 +381,7 @@ def test_adopted_clusters_stay_open(clusters: dict[str, Any], difference: xr.Dat
         list(threads.map(made.compute, [difference, difference + 1, difference * 2]))
         assert clients_of(clusters)
         assert len(plugins_of(clusters)) == 1
-    assert poll(lambda: not clients_of(clusters)), clients_of(clusters)
+    assert until(lambda: not clients_of(clusters)), clients_of(clusters)
     assert all(cluster.scheduler.workers for cluster in clusters.values())
     assert plugins_of(clusters) == []
 

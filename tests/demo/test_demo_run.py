@@ -6,27 +6,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from polling import until
 
 PATIENCE_SECONDS = 60.0
 ANSWER = "and as one number: 2.08 K"
 
 pytestmark = [pytest.mark.gateway, pytest.mark.slow]
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Poll until a condition holds, or say that it never did."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
@@ -78,7 +68,8 @@ class Demo:
 
     def is_gone(self) -> bool:
         """Say whether, soon, no process and no file of it is left."""
-        return until(lambda: not processes_of(self.directory)) and not any(self.directory.iterdir())
+        ended = until(lambda: not processes_of(self.directory), seconds=PATIENCE_SECONDS)
+        return ended and not any(self.directory.iterdir())
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -164,7 +155,8 @@ def test_interrupted(start: Callable[..., Demo], line: str) -> None:
     demo.read_to(line)
     if "compute" in line:
         assert until(
-            lambda: any("worker" in each.cmdline() for each in processes_of(demo.directory))
+            lambda: any("worker" in each.cmdline() for each in processes_of(demo.directory)),
+            seconds=PATIENCE_SECONDS,
         )
     demo.interrupt()
     assert demo.end() == (130, "xr-locality: interrupted\n")
@@ -182,5 +174,5 @@ def test_server_that_does_not_start(start: Callable[..., Demo], tmp_path: Path) 
     assert err.startswith("xr-locality: error: The object server of 'aws:us-west-2' ended")
     assert "Traceback" not in err.partition("\n")[0]
     assert "moto is broken today" in err
-    assert until(lambda: not processes_of(tmp_path))
+    assert until(lambda: not processes_of(tmp_path), seconds=PATIENCE_SECONDS)
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]

@@ -17,10 +17,12 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
+from polling import until
+from testbed_processes import processes_of
 
 import xr_locality as xl
 from xr_locality.execution import presence
-from xr_locality.testing import REGION_VARIABLE, Testbed
+from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes
 
 #: Computes, and those that are not measured at first: they fill caches.
@@ -45,18 +47,6 @@ class Footprint:
     n_processes: int
     n_clusters: int
     n_tasks: int
-
-
-def processes_of(testbed: Testbed, region: xl.Region, kind: str) -> list[psutil.Process]:
-    """Find the schedulers or workers of an emulated region's clusters."""
-    found = []
-    for process in marked_processes(testbed.marker):
-        try:
-            if process.environ().get(REGION_VARIABLE) == str(region) and kind in process.cmdline():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def measure(testbed: Testbed, session: xl.Session) -> Footprint:
@@ -198,7 +188,5 @@ def test_many_computes_with_faults(  # noqa: PLR0915 - one story
 
 def gone_soon(testbed: Testbed, region: xl.Region, kind: str) -> list[psutil.Process]:
     """List what still runs of a region's clusters a while after they were ended."""
-    deadline = time.monotonic() + 15
-    while (left := processes_of(testbed, region, kind)) and time.monotonic() < deadline:
-        threading.Event().wait(0.1)
-    return left
+    until(lambda: not processes_of(testbed, region, kind), seconds=15)
+    return processes_of(testbed, region, kind)

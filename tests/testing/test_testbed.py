@@ -20,6 +20,7 @@ import pytest
 import xarray as xr
 import yaml
 from dask_gateway import BasicAuth, Gateway
+from polling import until
 
 from xr_locality.errors import (
     ConfigurationError,
@@ -37,16 +38,6 @@ AWS, GCP = "aws:us-west-2", "gcp:us-central1"
 PATIENCE_SECONDS = 20.0
 
 pytestmark = pytest.mark.gateway
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Poll until a condition holds, or say that it never did."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def processes_of(marker: str) -> list[psutil.Process]:

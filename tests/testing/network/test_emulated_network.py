@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from polling import until
 
 from xr_locality.errors import ConfigurationError, EndpointError
 from xr_locality.regions.model import Region
@@ -60,16 +61,6 @@ def restored(network: EmulatedNetwork) -> Iterator[EmulatedNetwork]:
     for (source, target), link in links.items():
         network.restore(source, target)
         network.set_link(source, target, link, both_ways=False)
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Poll until a condition holds, or say that it never did."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def connect(
