@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,11 +21,8 @@ from xr_locality.testing.precipitation import Precipitation
 from xr_locality.testing.results import Machine, Results, ScaleResult, WayResult, WorkResult
 from xr_locality.testing.simulation import SHAPES, cloud_regions, simulate
 from xr_locality.testing.stored import StoredDatasets
-from xr_locality.testing.testbed import EmulatedRegion, Testbed
+from xr_locality.testing.testbed import Testbed
 from xr_locality.testing.workloads import AWS, AZURE, GCP, WORKLOADS, Opener
-
-if TYPE_CHECKING:
-    from dask_gateway import GatewayCluster
 
 __all__ = ["SECTIONS", "Means", "describe", "measure", "measure_reading"]
 
@@ -181,7 +178,7 @@ def _regions() -> Iterator[_Place]:
     with ExitStack() as stack:
         network = EmulatedNetwork([AWS, GCP, AZURE], links=link)
         bed = stack.enter_context(Testbed(network=network, objects="files"))
-        clusters = {each.region: stack.enter_context(_cluster(each)) for each in bed}
+        clusters = {each.region: stack.enter_context(each.cluster()) for each in bed}
         runner = stack.enter_context(Runner(clusters, crossings=_Counted(network)))
         place = _Place(network, StoredDatasets(bed), runner)
         # Links are opened and modules imported once.
@@ -230,22 +227,6 @@ class _Counted:
 
     def read(self) -> Moved:
         return {pair: each.payload_nbytes for pair, each in self.network.counts().items()}
-
-
-@contextmanager
-def _cluster(region: EmulatedRegion) -> Iterator[GatewayCluster]:
-    from dask_gateway import BasicAuth, GatewayCluster
-
-    server = region.gateway
-    with GatewayCluster(
-        server.address,
-        proxy_address=server.proxy_address,
-        auth=BasicAuth(server.username, server.password),
-    ) as cluster:
-        cluster.scale(1)
-        with cluster.get_client(set_as_default=False) as client:
-            client.wait_for_workers(1)
-        yield cluster
 
 
 def _reductions(place: _Place, quick: bool) -> Iterator[WorkResult]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ from xr_locality.testing.servers import Server
 
 if TYPE_CHECKING:
     import xarray as xr
+    from dask_gateway import GatewayCluster
 
     from xr_locality.endpoints.gateway import GatewayEndpoint
 
@@ -55,6 +57,28 @@ class EmulatedRegion:
     def servers(self) -> tuple[Server, ...]:
         """Both of them."""
         return self.gateway, self.objects
+
+    @contextmanager
+    def cluster(self) -> Iterator[GatewayCluster]:
+        """Start a cluster of one worker as users do without this library.
+
+        Yields
+        ------
+        dask_gateway.GatewayCluster
+            Whose worker is there; closed at the end.
+        """
+        from dask_gateway import BasicAuth, GatewayCluster
+
+        server = self.gateway
+        with GatewayCluster(
+            server.address,
+            proxy_address=server.proxy_address,
+            auth=BasicAuth(server.username, server.password),
+        ) as cluster:
+            cluster.scale(1)
+            with cluster.get_client(set_as_default=False) as client:
+                client.wait_for_workers(1)
+            yield cluster
 
 
 class Testbed:
