@@ -17,5 +17,5 @@ class Command:
     summary: str
     #: Gives the parser its arguments.
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    #: Does the work; whatever is expensive to import is imported here. May return the exit code.
+    #: Does the work, and imports what that takes. Returns the exit code, or None for success.
     run: Callable[[argparse.Namespace], int | None]

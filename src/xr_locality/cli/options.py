@@ -36,7 +36,7 @@ def add_objective(parser: argparse.ArgumentParser) -> None:
 
 
 def url(text: str) -> str:
-    """Take a URL as fsspec does."""
+    """Check that data can lie at a URL, and return it as it was given."""
     from xr_locality.regions.store import Store
 
     try:
@@ -48,7 +48,7 @@ def url(text: str) -> str:
 
 
 def nbytes(text: str) -> int:
-    """Take a size such as ``1 PB``, in bytes."""
+    """Read a size such as ``1 PB``, in bytes."""
     from dask.utils import parse_bytes
 
     try:
@@ -61,7 +61,7 @@ def nbytes(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Take a whole number above zero, also as ``1e5``."""
+    """Read a whole number above zero, also one written as ``1e5``."""
     try:
         number = int(float(text))
     except (OverflowError, ValueError) as error:
@@ -72,7 +72,7 @@ def count(text: str) -> int:
 
 
 def megabytes(text: str) -> int:
-    """Take a whole number of MB above zero."""
+    """Read a whole number of MB above zero."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of MB above zero")
     return int(text)

@@ -44,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 1 after an error of the library's, 130 after Ctrl-C, or what
-        the command says: 1 if a region is not known, an entry has a problem or no
-        endpoint, an endpoint does not answer, a cluster is left over.
+        The exit code: 0; 1 after an error of the library's, if whoever reads the output
+        went away, or if the command found fault (a region is not known, an entry has a
+        problem or no endpoint, an endpoint does not answer, a cluster is left over);
+        130 after Ctrl-C.
 
     Raises
     ------

@@ -21,13 +21,19 @@ def run_bench(
     Parameters
     ----------
     sections : sequence of str
-        Which; all if empty.
+        Names of :data:`SECTIONS`; all if empty.
     quick : bool
         Less data, and each way once.
     output : str
         The file, of JSON.
     tell : callable
         Is told of each result as it comes.
+
+    Raises
+    ------
+    ConfigurationError
+        If a section is not known, the file's directory is not there, or the emulated
+        network cannot run here. Nothing has been measured then.
     """
     if not Path(output).absolute().parent.is_dir():
         raise ConfigurationError(f"{output!r} cannot be written: there is no such directory.")
@@ -55,6 +61,13 @@ def write_report(paths: Sequence[str], *, output: str) -> None:
         Files that :func:`run_bench` wrote; the first one's machine is the page's.
     output : str
         The file, of HTML.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of the files is not there, or holds something else.
+    MissingDependencyError
+        If matplotlib is not installed.
     """
     first, *others = map(Results.load, paths)
     together = Results(

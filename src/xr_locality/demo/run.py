@@ -51,6 +51,8 @@ class _Answered:
 def run_demo(*, nbytes: int, keep: bool, progress: bool) -> None:
     """Answer two questions beside their data, then the old way, and compare.
 
+    Nothing is left running, however it ends.
+
     Parameters
     ----------
     nbytes : int
@@ -65,7 +67,7 @@ def run_demo(*, nbytes: int, keep: bool, progress: bool) -> None:
     ------
     LocalityError
         If anything fails, or if the answers or who read what are not as
-        promised. Nothing is left running.
+        promised.
     """
     page = Page()
     with ExitStack() as stack:

@@ -1,4 +1,13 @@
-"""Emulated regions on one machine, for tests and for trying things out."""
+"""Emulated regions on one machine, for tests and for trying things out.
+
+Beside them, each imported by its own name:
+
+- :mod:`~xr_locality.testing.fixtures`: a testbed as a fixture of pytest's;
+- :mod:`~xr_locality.testing.finders`: tests that a finder of sources inherits;
+- :mod:`~xr_locality.testing.strategies`: Hypothesis strategies;
+- :mod:`~xr_locality.testing.simulation`: synthetic graphs over many regions;
+- :mod:`~xr_locality.testing.inprocess`: a plan run in this process, without clusters.
+"""
 
 from xr_locality.testing.gateway import REGION_VARIABLE, GatewayServer
 from xr_locality.testing.network import EmulatedLink, EmulatedNetwork, LinkCounts

@@ -132,7 +132,7 @@ class Comparison:
     runs : mapping of str to Run
         By name of the way.
     plan : Plan
-        What was predicted of the last of them.
+        What was predicted of the way ``plan``.
     """
 
     runs: Mapping[str, Run]
@@ -197,19 +197,21 @@ class Runner:
     def compare(self, work: Work, *, ways: tuple[str, ...] = WAYS, rounds: int = 1) -> Comparison:
         """Do some work in every way, in turns.
 
+        Ways that keep links or modules from run to run are run once before, unmeasured.
+
         Parameters
         ----------
         work : Work
-            What is computed. Ways that keep links or modules from run to run are run once
-            before.
+            What is computed.
         ways : tuple of str
-            Which.
+            Names of `WAYS`.
         rounds : int
             How often each; pulling and the best single region, which take long, once.
 
         Returns
         -------
         Comparison
+            Of the medians of all rounds.
 
         Raises
         ------

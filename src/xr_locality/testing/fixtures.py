@@ -16,6 +16,6 @@ __all__ = ["testbed"]
 
 @pytest.fixture(scope="session")
 def testbed() -> Iterator[Testbed]:
-    """Two emulated regions, ``aws:us-west-2`` and ``gcp:us-central1``, for all tests."""
+    """Two emulated regions, ``aws:us-west-2`` and ``gcp:us-central1``, shared by all tests."""
     with Testbed() as bed:
         yield bed

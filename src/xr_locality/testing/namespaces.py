@@ -84,7 +84,7 @@ def make_namespace() -> int:
 
 
 def call_in(namespace: int | None, function: Callable[..., T], *args: Any) -> T:
-    """Call a function in a network namespace, in a thread of its own.
+    """Call a function in a network namespace, in a thread of its own if it is another.
 
     Sockets that it makes stay in the namespace.
 

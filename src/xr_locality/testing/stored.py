@@ -22,9 +22,9 @@ __all__ = ["ReadsElsewhere", "StoredDatasets"]
 
 @dataclass(slots=True)
 class StoredDatasets:
-    """Opens declared datasets from the testbed's object servers, written there at first.
+    """Opens declared datasets from a testbed's object servers, and writes them first.
 
-    Each is opened once: what ways are compared by is what they take to compute.
+    Each is written and opened once: ways are compared by what computing takes.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class WorkloadRow:
     n_tasks : int
         Of its unoptimised graph.
     ways : mapping of str to Way
-        By name, what the plan does and what no placement can be below among them.
+        By name; ``plan`` is what the plan does.
     gap : float
         How far the plan may be above the optimum, as a share of its cost.
     plan : Plan
@@ -63,6 +63,11 @@ def compare_workloads(
         What plans keep least.
     names : iterable of str
         Of the workloads.
+
+    Yields
+    ------
+    WorkloadRow
+        One at a time: each takes a while to plan.
     """
     for name in names:
         workload = WORKLOADS[name]

@@ -55,7 +55,7 @@ class EmulatedRegion:
 
     @property
     def servers(self) -> tuple[Server, ...]:
-        """Both of them."""
+        """The gateway and the object server."""
         return self.gateway, self.objects
 
     @contextmanager
@@ -100,14 +100,14 @@ class Testbed:
         side on this machine.
     objects : str, optional
         Which object servers: ``"moto"``, which know all of S3 that tests need, or
-        ``"files"``, which know reading and are fast.
+        ``"files"``, which know reading and writing whole objects, and are fast.
     start_timeout : float
         Seconds that all servers together may take to start.
     keep_logs : bool
         Keep the directory of the servers' logs at the end.
     outside_bytes_per_second : float, optional
         Bytes a second that each region's object server sends to readers of
-        elsewhere. By default as many as the machine can send.
+        elsewhere, with ``"moto"`` only. By default as many as the machine can send.
     environment : Mapping of str to str, optional
         More environment variables of the gateways' schedulers and workers, which
         inherit almost none of this process's.
@@ -118,7 +118,8 @@ class Testbed:
     Raises
     ------
     ConfigurationError
-        If a region is named twice, is ``local``, or is not in the network.
+        If there is no region, or one is named twice, is ``local`` or is not in the
+        network; if there are no such object servers, or they cannot be slowed down.
     MissingDependencyError
         If a package of the extra ``testing`` is not installed.
 
@@ -194,7 +195,10 @@ class Testbed:
             raise
 
     def close(self) -> None:
-        """End all servers and clusters, and remove their files. May be called twice."""
+        """End all servers and clusters, and remove their files unless logs are kept.
+
+        May be called twice.
+        """
         # A forked child leaves its parent's testbed alone.
         if self._watchdog is None or os.getpid() != self._owner:
             return
@@ -340,6 +344,11 @@ class Testbed:
         -------
         Path
             The file, for ``intake.open_catalog``.
+
+        Raises
+        ------
+        ConfigurationError
+            If no region of the testbed holds a URL.
         """
         import yaml
 

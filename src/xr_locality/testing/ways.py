@@ -60,7 +60,7 @@ def compare_ways(
     Returns
     -------
     mapping of str to Way
-        By name.
+        ``local``, ``best single region``, ``split by hand``, ``greedy forward``.
     """
     prices = costs.prices(objective, problem.places)
     alone = min(

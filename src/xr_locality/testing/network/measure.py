@@ -89,7 +89,7 @@ def measure(
     Parameters
     ----------
     network : EmulatedNetwork
-        Which.
+        Which is running.
     pairs : sequence of (Region, Region)
         Whose links.
     seconds : float

@@ -60,7 +60,8 @@ class EmulatedNetwork:
     Raises
     ------
     ConfigurationError
-        If a region is named twice or is ``local``, or a link joins no two of them.
+        If a region is named twice or is ``local``, if there are more than 250, or if a
+        link joins no two of them.
 
     Examples
     --------
@@ -143,6 +144,13 @@ class EmulatedNetwork:
         ----------
         region : Region or str
             One of `regions`, or ``local``.
+
+        Raises
+        ------
+        ConfigurationError
+            If the network has no such region.
+        EndpointError
+            If it is not running.
         """
         wanted = self._known(region)
         if wanted not in self._hosts:
@@ -150,7 +158,7 @@ class EmulatedNetwork:
         return self._hosts[wanted]
 
     def call(self, region: Region | str, function: Callable[..., T], *args: Any) -> T:
-        """Call a function in a region, in a thread of its own.
+        """Call a function in a region, in a thread of its own; for ``local``, in this one.
 
         Sockets that it opens stay in the region; processes that it starts are the
         region's too.
@@ -163,6 +171,11 @@ class EmulatedNetwork:
             What to call.
         *args : Any
             Its arguments.
+
+        Returns
+        -------
+        Any
+            What it returns; what it raises is raised here.
         """
         return call_in(self.host(region).namespace, function, *args)
 
