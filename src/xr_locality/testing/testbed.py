@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import secrets
@@ -16,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xr_locality.errors import ConfigurationError, EndpointError, MissingDependencyError
 from xr_locality.regions.model import Region
 from xr_locality.testing import watchdog
 from xr_locality.testing.gateway import GatewayServer
 from xr_locality.testing.hosts import LOOPBACK
+from xr_locality.testing.lifetime import StartedOnce
 from xr_locality.testing.network import EmulatedNetwork
 from xr_locality.testing.objects import OBJECT_SERVERS, ObjectServer, bucket_name
 from xr_locality.testing.servers import Server
@@ -81,7 +80,7 @@ class EmulatedRegion:
             yield cluster
 
 
-class Testbed:
+class Testbed(StartedOnce):
     """Emulated regions on one machine.
 
     Each has a real ``dask-gateway-server`` with a password of its own, and a
@@ -134,6 +133,8 @@ class Testbed:
     # pytest would take the class for a test by its name.
     __test__ = False
 
+    _kind: ClassVar[str] = "testbed"
+
     def __init__(
         self,
         regions: Iterable[Region | str] | None = None,
@@ -171,48 +172,9 @@ class Testbed:
         self._regions: dict[Region, EmulatedRegion] = {}
         self._directory: Path | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
-        self._owner = 0
         #: What the testbed's processes carry in the environment variable
         #: ``XR_LOCALITY_TESTBED``.
         self.marker = secrets.token_hex(8)
-
-    def start(self) -> None:
-        """Start all regions, in parallel, and wait until they are ready.
-
-        Raises
-        ------
-        EndpointError
-            If a server does not start; nothing is left running.
-        """
-        if self._watchdog is not None:
-            raise EndpointError("The testbed was started before. Make a new one.")
-        self._owner = os.getpid()
-        atexit.register(self.close)
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End all servers and clusters, and remove their files unless logs are kept.
-
-        May be called twice.
-        """
-        # A forked child leaves its parent's testbed alone.
-        if self._watchdog is None or os.getpid() != self._owner:
-            return
-        watchdog.clean_up(self.marker, directory=self._removable())
-        for each in self:
-            for server in each.servers:
-                server.reap()
-        self._regions.clear()
-        if self._closes_network and self.network is not None:
-            self.network.close()
-        _dismiss(self._watchdog)
-        atexit.unregister(self.close)
-        if self._keep_logs:
-            logger.info("The logs of %r are in %s.", self, self._directory)
 
     @property
     def directory(self) -> Path:
@@ -358,18 +320,6 @@ class Testbed:
         target.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
         return target
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         state = "running" if self._regions else "not running"
         return f"<Testbed: {self._listed()}; {state}>"
@@ -410,6 +360,20 @@ class Testbed:
         deadline = time.monotonic() + self._start_timeout
         for server in servers:
             server.wait_until_ready(deadline=deadline)
+
+    def _close(self) -> None:
+        if self._watchdog is None:
+            return
+        watchdog.clean_up(self.marker, directory=self._removable())
+        for each in self:
+            for server in each.servers:
+                server.reap()
+        self._regions.clear()
+        if self._closes_network and self.network is not None:
+            self.network.close()
+        _dismiss(self._watchdog)
+        if self._keep_logs:
+            logger.info("The logs of %r are in %s.", self, self._directory)
 
     def _spawn_watchdog(self) -> subprocess.Popen[bytes]:
         removable = self._removable()

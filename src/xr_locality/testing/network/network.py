@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
 import os
@@ -11,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, TypeVar
 
 from xr_locality.errors import ConfigurationError, EndpointError
 from xr_locality.regions.model import Region
 from xr_locality.testing.hosts import Host
+from xr_locality.testing.lifetime import StartedOnce
 from xr_locality.testing.namespaces import call_in, make_device, make_namespace, missing
 from xr_locality.testing.network.addresses import claimed_network
 from xr_locality.testing.network.forward import end_processes
@@ -37,7 +37,7 @@ _DEVICE: Final = "wan0"
 _MOST_REGIONS: Final = 250
 
 
-class EmulatedNetwork:
+class EmulatedNetwork(StartedOnce):
     """Regions as network namespaces, with a slow network between them.
 
     Inside a region processes share a fast loopback. Between regions, and between a
@@ -70,6 +70,8 @@ class EmulatedNetwork:
     ...     network.verify()  # doctest: +SKIP
     """
 
+    _kind: ClassVar[str] = "emulated network"
+
     def __init__(
         self,
         regions: Iterable[Region | str] = ("aws:us-west-2", "gcp:us-central1"),
@@ -94,7 +96,6 @@ class EmulatedNetwork:
         self._stack = ExitStack()
         self._hosts: dict[Region, Host] = {}
         self._forwarder: ForwarderProcess | None = None
-        self._owner = 0
 
     @staticmethod
     def missing() -> str:
@@ -109,28 +110,9 @@ class EmulatedNetwork:
         EndpointError
             If this machine or user cannot emulate a network, or it was started before.
         """
-        if self._owner:
-            raise EndpointError("The emulated network was started before. Make a new one.")
         if lacking := missing():
             raise EndpointError(f"An emulated network needs {lacking}.")
-        self._owner = os.getpid()
-        atexit.register(self.close)
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End what runs in the namespaces and remove them. May be called twice."""
-        # A forked child leaves its parent's network alone.
-        if os.getpid() != self._owner:
-            return
-        with self._lock:
-            self._hosts.clear()
-            self._stack.close()
-            self._forwarder = None
-        atexit.unregister(self.close)
+        super().start()
 
     @property
     def is_running(self) -> bool:
@@ -348,18 +330,6 @@ class EmulatedNetwork:
             seconds=seconds,
         )
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         state = "running" if self.is_running else "not running"
         listed = ", ".join(map(str, self.regions))
@@ -390,6 +360,12 @@ class EmulatedNetwork:
             self._forwarder = forwarder
         self._send_links()
         logger.info("Emulated network %s.0/24 of %d regions", network, len(self.regions))
+
+    def _close(self) -> None:
+        with self._lock:
+            self._hosts.clear()
+            self._stack.close()
+            self._forwarder = None
 
     def _send_links(self) -> None:
         if self._forwarder is None:
