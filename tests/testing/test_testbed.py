@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -211,6 +212,17 @@ class TestStarting:
             assert max(born) < min(ready)
             with pytest.raises(EndpointError, match="started before"):
                 bed.start()
+
+    def test_starts_a_plain_cluster(self, testbed: Testbed) -> None:
+        """A region starts a cluster with a worker, which ends with its block for good."""
+        with testbed[AWS].cluster() as cluster:
+            assert testbed[AWS].gateway.list_clusters() == (cluster.name,)
+            with cluster.get_client(set_as_default=False) as client:
+                assert client.submit(os.getenv, REGION_VARIABLE).result() == AWS
+        del cluster, client
+        # What is collected late and fails then would fail another test.
+        gc.collect()
+        assert testbed[AWS].gateway.list_clusters() == ()
 
     def test_link_slows_who_reads_from_outside(self) -> None:
         """Readers of elsewhere get so many bytes a second, those inside what they ask for."""

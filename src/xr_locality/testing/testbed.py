@@ -74,10 +74,16 @@ class EmulatedRegion:
             proxy_address=server.proxy_address,
             auth=BasicAuth(server.username, server.password),
         ) as cluster:
-            cluster.scale(1)
-            with cluster.get_client(set_as_default=False) as client:
-                client.wait_for_workers(1)
-            yield cluster
+            try:
+                cluster.scale(1)
+                with cluster.get_client(set_as_default=False) as client:
+                    client.wait_for_workers(1)
+                yield cluster
+            finally:
+                cluster.close()
+                # When it is collected, the gateway (dask-gateway 2026.3) would close again
+                # what has no loop any more, and fail.
+                del cluster.gateway._loop_runner
 
 
 class Testbed(StartedOnce):
