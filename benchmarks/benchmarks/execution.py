@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -18,9 +18,6 @@ from benchmarks.effort import FULL
 from xr_locality import Session
 from xr_locality.errors import MissingDependencyError
 from xr_locality.testing import EmulatedRegion, Testbed
-
-if TYPE_CHECKING:
-    from dask_gateway import GatewayCluster
 
 _HERE: Final = "aws:us-west-2"
 _THERE: Final = "gcp:us-central1"
@@ -205,7 +202,7 @@ class SplitAgainstHandSplit:
             except MissingDependencyError:
                 return None
             a, b = (_store(each, n_chunks=32) for each in bed)
-            clusters = [stack.enter_context(_cluster(each)) for each in bed]
+            clusters = [stack.enter_context(each.cluster()) for each in bed]
             clients = [
                 stack.enter_context(cluster.get_client(set_as_default=False))
                 for cluster in clusters
@@ -271,23 +268,6 @@ def _store(region: EmulatedRegion, *, n_chunks: int) -> xr.DataArray:
     options = {"storage_options": objects.storage_options, "consolidated": False}
     field.to_dataset().to_zarr(url, **options)
     return xr.open_zarr(url, **options).field.locality.tag(region.region)
-
-
-@contextmanager
-def _cluster(region: EmulatedRegion) -> Iterator[GatewayCluster]:
-    """Start a cluster of one worker as users do: without this library."""
-    from dask_gateway import BasicAuth, GatewayCluster
-
-    server = region.gateway
-    with GatewayCluster(
-        server.address,
-        proxy_address=server.proxy_address,
-        auth=BasicAuth(server.username, server.password),
-    ) as cluster:
-        cluster.scale(1)
-        with cluster.get_client(set_as_default=False) as client:
-            client.wait_for_workers(1)
-        yield cluster
 
 
 def _warm_up(ways: Mapping[str, Any], work: Any) -> None:
