@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from xr_locality import api, routing
 from xr_locality.errors import RegionError
+from xr_locality.execution.awaiting import awaited
 from xr_locality.regions.model import Region
 
 if TYPE_CHECKING:
@@ -76,34 +77,76 @@ class LocalityAccessor:
         """Print who would run what, which bytes would cross, and what they cost."""
         print(self.plan(**policy).explain())
 
-    def compute(self, **policy: Any) -> Any:
+    def compute(self, *, asynchronous: bool = False, **policy: Any) -> Any:
         """Compute each part beside its data and return a new object.
 
         Parameters
         ----------
+        asynchronous : bool, optional
+            Return at once what is to be awaited; cancelling the await cancels the run
+            in every region.
         **policy : Any
             Settings for this run, see :class:`xr_locality.Session`.
 
         Returns
         -------
-        Dataset, DataArray or DataTree
+        Dataset, DataArray or DataTree, or coroutine of it
             What ``.compute()`` would return: same values, coordinates,
             attributes and encodings.
         """
+        if asynchronous:
+            return awaited(self.compute, **policy)
         computed = api.compute(self._obj, **policy)[0]
         # What has nothing lazy is handed back as it is, as dask does; xarray makes a copy.
         return self._obj.copy(deep=False) if computed is self._obj else computed
 
-    def load(self, **policy: Any) -> Any:
-        """Compute each part beside its data, in place, and return the object."""
-        _fill(self._obj, self.compute(**policy))
-        return self._obj
+    def load(self, *, asynchronous: bool = False, **policy: Any) -> Any:
+        """Compute each part beside its data, in place, and return the object.
 
-    def persist(self, **policy: Any) -> Any:
-        """Compute, and leave the chunks in the regions where they are made."""
+        Parameters
+        ----------
+        asynchronous : bool, optional
+            As :meth:`compute` takes it. The object changes when all is there, and not
+            at all if the await is cancelled.
+        **policy : Any
+            Settings for this run, see :class:`xr_locality.Session`.
+
+        Returns
+        -------
+        Dataset, DataArray or DataTree, or coroutine of it
+            The object itself.
+        """
+        if asynchronous:
+            return _fill_awaited(self._obj, self.compute(asynchronous=True, **policy))
+        return _fill(self._obj, self.compute(**policy))
+
+    def persist(self, *, asynchronous: bool = False, **policy: Any) -> Any:
+        """Compute, and leave the chunks in the regions where they are made.
+
+        Parameters
+        ----------
+        asynchronous : bool, optional
+            As :meth:`compute` takes it.
+        **policy : Any
+            Settings for this run, see :class:`xr_locality.Session`.
+
+        Returns
+        -------
+        Dataset, DataArray or DataTree, or coroutine of it
+            A new object, backed by what the regions hold.
+        """
+        if asynchronous:
+            return awaited(self.persist, **policy)
         return api.persist(self._obj, **policy)[0]
 
-    def to_zarr(self, store: Any, *, policy: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+    def to_zarr(
+        self,
+        store: Any,
+        *,
+        policy: Mapping[str, Any] | None = None,
+        asynchronous: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Write to a zarr store, each chunk from beside it.
 
         Metadata and coordinates are written from here, by xarray itself; chunks
@@ -116,14 +159,19 @@ class LocalityAccessor:
             a catalog; local files are on this machine.
         policy : mapping, optional
             Settings for this run, see :class:`xr_locality.Session`.
+        asynchronous : bool, optional
+            As :meth:`compute` takes it. What was written before the await was cancelled
+            stays in the store.
         **kwargs : Any
             As ``to_zarr`` takes them.
 
         Returns
         -------
-        ZarrStore
+        ZarrStore, or coroutine of it
             As ``to_zarr`` returns it.
         """
+        if asynchronous:
+            return awaited(self.to_zarr, store, policy=policy, **kwargs)
         with routing.routed(**(policy or {})):
             return self._obj.to_zarr(store, **kwargs)
 
@@ -132,7 +180,11 @@ class LocalityAccessor:
         return api.tag(self._obj, region)
 
 
-def _fill(obj: Any, computed: Any) -> None:
+async def _fill_awaited(obj: Any, computing: Coroutine[Any, Any, Any]) -> Any:
+    return _fill(obj, await computing)
+
+
+def _fill(obj: Any, computed: Any) -> Any:
     """Put computed values into an object's own variables, as ``load`` does."""
     if isinstance(obj, xr.DataTree):
         # The tree may be a part of a larger one: paths start at it.
@@ -144,6 +196,7 @@ def _fill(obj: Any, computed: Any) -> None:
         obj.variable.data = computed.variable.data
         for name, coord in obj.coords.items():
             _fill_variables({name: coord.variable}, {name: computed.coords[name].variable})
+    return obj
 
 
 def _fill_variables(variables: dict[Any, Any], computed: dict[Any, Any]) -> None:

@@ -102,22 +102,41 @@ def compute(
     return computed
 
 
-def persist(*collections: Any, **policy: Any) -> tuple[Any, ...]:
+@overload
+def persist(
+    *collections: Any, asynchronous: Literal[False] = False, **policy: Any
+) -> tuple[Any, ...]: ...
+
+
+@overload
+def persist(
+    *collections: Any, asynchronous: Literal[True], **policy: Any
+) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
+
+
+def persist(
+    *collections: Any, asynchronous: bool = False, **policy: Any
+) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
     """Compute collections and leave their chunks in the regions where they are made.
 
     Parameters
     ----------
     *collections : Any
         As ``dask.persist`` takes them.
+    asynchronous : bool, optional
+        As :func:`compute` takes it.
     **policy : Any
         Settings for this run, see :class:`Session`.
 
     Returns
     -------
-    tuple
+    tuple, or coroutine of it
         The same collections; later plans know where their chunks are.
     """
-    return current_session().persist(*collections, **policy)
+    session = current_session()
+    persisted: tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]
+    persisted = session.persist(*collections, asynchronous=asynchronous, **policy)  # type: ignore[call-overload]
+    return persisted
 
 
 def tag(obj: T, region: str | Region) -> T:

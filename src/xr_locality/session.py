@@ -30,6 +30,7 @@ from xr_locality.errors import (
     LocalityError,
     LocalityWarning,
 )
+from xr_locality.execution.awaiting import Cancellation, awaited
 from xr_locality.graph.collections import Bundle, unpack
 from xr_locality.graph.held import HeldValue, hold
 from xr_locality.placement.costs import CostModel
@@ -211,7 +212,7 @@ class Session:
         asynchronous : bool, optional
             Return at once what is to be awaited. Planning, too, is done then, in a
             thread, and its errors are raised by the ``await``; cancelling that cancels
-            the run in every region.
+            the run in every region, and returns when it has ended there.
         **policy : Any
             Settings for this run alone.
 
@@ -221,7 +222,7 @@ class Session:
             The collections with their values, others as they were.
         """
         if asynchronous:
-            return self._compute_awaited(collections, callbacks, policy)
+            return awaited(self.compute, *collections, callbacks=callbacks, **policy)
         if policy.get("endpoints") is not None:
             with Session(**{**self._policy, **policy}) as session:
                 return session.compute(*collections, callbacks=callbacks)
@@ -238,48 +239,57 @@ class Session:
             values = self._run(plan, callbacks, audit)
         return bundle.assemble(values)
 
-    async def _compute_awaited(
-        self,
-        collections: tuple[Any, ...],
-        callbacks: Sequence[Callback],
-        policy: Mapping[str, Any],
-    ) -> tuple[Any, ...]:
-        """Compute without blocking the caller's event loop."""
-        if policy.get("endpoints") is not None:
-            session = Session(**{**self._policy, **policy})
-            try:
-                return await session._compute_awaited(collections, callbacks, {})
-            finally:
-                # Shielded: a second cancellation must not leave a cluster running.
-                await asyncio.shield(asyncio.to_thread(session.close))
-        bundle = await asyncio.to_thread(unpack, *collections)
-        if not bundle.parts:
-            return bundle.rebuild([])
-        with self._audit(self.settings(**policy)) as audit:
-            plan = await asyncio.to_thread(partial(self._plan, bundle, ahead=True, **policy))
-            with self._prepared(plan, callbacks, audit) as (loop, executing):
-                try:
-                    values = self._note(*await loop.wait_for(self._until_closed(executing)))
-                except CancelledError as error:
-                    raise _closed_meanwhile() from error
-        return await asyncio.to_thread(bundle.assemble, values)
-
-    def execute(self, plan: Plan, *, callbacks: Sequence[Callback] = ()) -> Any:
+    def execute(
+        self, plan: Plan, *, callbacks: Sequence[Callback] = (), asynchronous: bool = False
+    ) -> Any:
         """Run a plan that this session made.
+
+        Parameters
+        ----------
+        plan : Plan
+            What to run.
+        callbacks : sequence of Callback
+            Told of what happens.
+        asynchronous : bool, optional
+            As :meth:`compute` takes it.
 
         Returns
         -------
-        object or tuple
+        object or tuple, or coroutine of it
             One object for one planned, a tuple for several.
         """
+        if asynchronous:
+            return awaited(self.execute, plan, callbacks=callbacks)
         with self._audit(self._settings) as audit:
             values = self._run(plan, callbacks, audit)
         results = plan.bundle.assemble(values)
         return results[0] if len(results) == 1 else results
 
+    @overload
     def persist(
-        self, *collections: Any, callbacks: Sequence[Callback] = (), **policy: Any
-    ) -> tuple[Any, ...]:
+        self,
+        *collections: Any,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: Literal[False] = False,
+        **policy: Any,
+    ) -> tuple[Any, ...]: ...
+
+    @overload
+    def persist(
+        self,
+        *collections: Any,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: Literal[True],
+        **policy: Any,
+    ) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
+
+    def persist(
+        self,
+        *collections: Any,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: bool = False,
+        **policy: Any,
+    ) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
         """Compute collections and leave their chunks in the regions where they are made.
 
         Parameters
@@ -288,14 +298,18 @@ class Session:
             As ``dask.persist`` takes them.
         callbacks : sequence of Callback
             Told of what happens.
+        asynchronous : bool, optional
+            As :meth:`compute` takes it.
         **policy : Any
             Settings for this run alone.
 
         Returns
         -------
-        tuple
+        tuple, or coroutine of it
             The same collections, backed by what the regions hold.
         """
+        if asynchronous:
+            return awaited(self.persist, *collections, callbacks=callbacks, **policy)
         bundle = unpack(*collections)
         if not bundle.parts:
             return bundle.rebuild([])
@@ -499,10 +513,14 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
-        with self._prepared(plan, callbacks, audit, keep=keep) as (loop, executing):
+        cancellation = Cancellation.current()
+        with self._prepared(plan, callbacks, audit, keep=keep) as (loop, execute):
+            running = self._until_closed(execute)
             try:
-                return self._note(*loop.run(self._until_closed(executing)))
+                return self._note(*loop.run(running, cancellation=cancellation))
             except CancelledError as error:
+                if cancellation is not None and cancellation.requested:
+                    raise
                 raise _closed_meanwhile() from error
 
     @contextmanager
@@ -513,8 +531,10 @@ class Session:
         audit: Audit,
         *,
         keep: dict[Key, Kept] | None = None,
-    ) -> Iterator[tuple[BackgroundLoop, Coroutine[Any, Any, tuple[dict[Any, Any], Report]]]]:
-        """Give the coroutine that executes a plan, and the loop for it; show progress."""
+    ) -> Iterator[
+        tuple[BackgroundLoop, Callable[[], Coroutine[Any, Any, tuple[dict[Any, Any], Report]]]]
+    ]:
+        """Give what executes a plan, and the loop for it; show progress."""
         from xr_locality.execution.bars import watch
         from xr_locality.execution.execute import execute_plan
         from xr_locality.execution.progress import Watchers
@@ -537,7 +557,8 @@ class Session:
             try:
                 yield (
                     loop,
-                    execute_plan(
+                    partial(
+                        execute_plan,
                         plan,
                         pool=pool,
                         links=links,
@@ -568,9 +589,9 @@ class Session:
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
 
-    async def _until_closed(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def _until_closed(self, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run what closing the session cancels, and waits for."""
-        task = asyncio.ensure_future(coroutine)
+        task = asyncio.ensure_future(run())
         self._running.add(task)
         try:
             return await task

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from xr_locality import config, errors
+from xr_locality import Session, compute, config, errors, persist
 from xr_locality.placement.costs import CostModel, Link, Price
 from xr_locality.regions.model import LOCAL, Region
 
@@ -21,6 +21,15 @@ costs = CostModel(settings.prices, links=settings.links)
 assert_type(costs.price(region, LOCAL), Price)
 assert_type(costs.link(region, LOCAL), Link)
 assert_type(costs.usd(region, LOCAL, 10**9), float)
+
+
+async def wait() -> None:
+    """Await what may be awaited."""
+    assert_type(persist(1), tuple[Any, ...])
+    assert_type(await persist(1, asynchronous=True), tuple[Any, ...])
+    assert_type(await compute(1, asynchronous=True), tuple[Any, ...])
+    with Session() as session:
+        assert_type(await session.persist(1, asynchronous=True), tuple[Any, ...])
 
 
 def handle(problem: Exception) -> str | None:

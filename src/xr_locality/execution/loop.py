@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, wait
+from contextlib import nullcontext, suppress
 from typing import Any, Generic, TypeVar
 
 from xr_locality.errors import ExecutionError
+from xr_locality.execution.awaiting import Cancellation
 
 __all__ = ["BackgroundLoop"]
 
@@ -32,10 +34,19 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._thread: _LoopThread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(
+        self, coroutine: Coroutine[Any, Any, T], *, cancellation: Cancellation | None = None
+    ) -> T:
         """Run a coroutine to its end and return its result.
 
         An interrupt (Ctrl-C) cancels it and waits until it has tidied up.
+
+        Parameters
+        ----------
+        coroutine : coroutine
+            What to run.
+        cancellation : Cancellation, optional
+            Cancels it, too; then ``concurrent.futures.CancelledError`` is raised.
 
         Raises
         ------
@@ -43,31 +54,19 @@ class BackgroundLoop:
             If called on the loop's own thread, where it would wait for itself.
         """
         call, loop = self._begin(coroutine)
+
+        def cancel() -> None:
+            with suppress(RuntimeError):  # The loop is closed, and has ended it.
+                loop.call_soon_threadsafe(call.cancel)
+
         try:
-            return call.outcome.result()
+            with nullcontext() if cancellation is None else cancellation.cancelling(cancel):
+                return call.outcome.result()
         except KeyboardInterrupt:
-            loop.call_soon_threadsafe(call.cancel)
+            cancel()
             # It is what the coroutine does about it that is waited for, not its result.
             wait({call.outcome}, timeout=_TIDY_SECONDS)
             raise
-
-    async def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end without blocking the caller's own event loop.
-
-        Cancelling the caller cancels it, and waits until it has tidied up.
-        """
-        call, loop = self._begin(coroutine)
-        waiting = asyncio.wrap_future(call.outcome)
-        try:
-            await asyncio.wait({waiting})
-        except asyncio.CancelledError:
-            loop.call_soon_threadsafe(call.cancel)
-            await asyncio.wait({waiting}, timeout=_TIDY_SECONDS)
-            raise
-        finally:
-            if waiting.done() and not waiting.cancelled():
-                waiting.exception()
-        return call.outcome.result()
 
     def call_soon(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function on the loop's thread, without waiting for it."""
@@ -132,9 +131,14 @@ class _Call(Generic[T]):
         self.outcome: Future[T] = Future()
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
+        self._cancelled = False
 
     async def run(self) -> None:
         """Run the coroutine and keep what comes of it."""
+        if self._cancelled:
+            self._coroutine.close()
+            self.outcome.set_exception(CancelledError())
+            return
         self._task = asyncio.ensure_future(self._coroutine)
         try:
             self.outcome.set_result(await self._task)
@@ -144,7 +148,8 @@ class _Call(Generic[T]):
             self.outcome.set_exception(error)
 
     def cancel(self) -> None:
-        """Cancel the coroutine; called on the loop."""
+        """Cancel the coroutine, which may not have begun yet; called on the loop."""
+        self._cancelled = True
         if self._task is not None:
             self._task.cancel()
 

@@ -236,15 +236,21 @@ class Plan:
         """All bytes that cross between regions."""
         return sum(self.moved.values())
 
-    def execute(self) -> Any:
+    def execute(self, *, asynchronous: bool = False) -> Any:
         """Run the plan in its session.
+
+        Parameters
+        ----------
+        asynchronous : bool, optional
+            Return at once what is to be awaited; cancelling the await cancels the run
+            in every region.
 
         Returns
         -------
-        object or tuple
+        object or tuple, or coroutine of it
             What was planned, computed: one object for one, a tuple for several.
         """
-        return self.session.execute(self)
+        return self.session.execute(self, asynchronous=asynchronous)
 
     def compare(self, other: Plan) -> PlanComparison:
         """Put another plan of the same work beside this one.
