@@ -376,18 +376,31 @@ class Session:
         found = loop.run(pool.inspect())
         return {region: found[region] for region in self.regions}
 
-    def clusters(self, *, reap: bool = False) -> tuple[ClusterFacts, ...]:
+    def clusters(
+        self, *, reap: bool = False, forget: Collection[str] = (), forget_unreachable: bool = False
+    ) -> tuple[ClusterFacts, ...]:
         """List the clusters that run for this user at the gateways, whoever started them.
 
         Parameters
         ----------
         reap : bool, optional
             End those whose process has gone: it was killed, and nobody will close them.
+        forget : collection of str, optional
+            Names of clusters to take out of this machine's ledger without asking anybody:
+            whether they still run is left unknown.
+        forget_unreachable : bool, optional
+            Take out, too, those whose gateway is not configured any more or does not
+            answer, and whose process does not run on this machine.
 
         Returns
         -------
         tuple of ClusterFacts
             A gateway that does not answer has an entry that says so.
+
+        Raises
+        ------
+        EndpointError
+            If a cluster to be forgotten is not noted, or its process still runs.
         """
         from xr_locality.endpoints.clusters import find_clusters
         from xr_locality.endpoints.ledger import Ledger
@@ -395,7 +408,15 @@ class Session:
         with self._lock:
             _, loop = self._open_pool()
         ledger = Ledger.of_user(self._settings.state_directory)
-        return loop.run(find_clusters(self._endpoints, ledger, reap=reap))
+        return loop.run(
+            find_clusters(
+                self._endpoints,
+                ledger,
+                reap=reap,
+                forget=frozenset(forget),
+                forget_unreachable=forget_unreachable,
+            )
+        )
 
     def describe(self, region: Region) -> str:
         """Name a region's endpoint in a few words, without secrets."""

@@ -67,20 +67,35 @@ def _add_clusters_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end those whose process has gone, on this machine; no other is touched",
     )
+    parser.add_argument(
+        "--forget",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="strike a cluster off this machine's list, without stopping it: whether it still "
+        "runs, and costs money, is left unknown; may be given several times",
+    )
+    parser.add_argument(
+        "--forget-unreachable",
+        action="store_true",
+        help="strike off all whose gateway is not configured any more or does not answer, in the "
+        "same way; those of processes that run on this machine stay",
+    )
     add_json(parser)
 
 
 def _run_clusters(given: argparse.Namespace) -> int:
     from xr_locality.session import current_session
 
-    found = current_session().clusters(reap=given.reap)
+    found = current_session().clusters(
+        reap=given.reap, forget=given.forget, forget_unreachable=given.forget_unreachable
+    )
     print_found(
         [asdict(each) for each in found],
         as_json=given.json,
         text=lambda: "\n".join(map(_cluster_text, found)) or "no cluster",
     )
-    fine = all(each.problem is None and not each.is_left_over for each in found)
-    return SUCCESS if fine else PROBLEM
+    return PROBLEM if any(each.wants_care for each in found) else SUCCESS
 
 
 def _cluster_text(found: ClusterFacts) -> str:
@@ -91,6 +106,11 @@ def _cluster_text(found: ClusterFacts) -> str:
         "unknown": "not started by xr-locality on this machine",
     }
     age = "" if found.seconds is None else f"  {_age(found.seconds)}"
+    if found.forgotten:
+        return (
+            f"{found.region}  {found.name or 'no name'}{age}  forgotten: not stopped, and nobody "
+            f"here knows whether it still runs; whoever runs {found.gateway} can say"
+        )
     what = "ended" if found.reaped else words[found.owner]
     if found.name is None and found.seconds is None:
         return f"{found.region}  {found.gateway}  not asked: {found.problem}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from xr_locality.endpoints.base import Endpoint
 from xr_locality.endpoints.gateway import GatewayEndpoint
 from xr_locality.endpoints.ledger import Ledger, Note, Owner
-from xr_locality.errors import LocalityError
+from xr_locality.errors import EndpointError, LocalityError
 
 if TYPE_CHECKING:
     from xr_locality.endpoints.server import GatewayServer
@@ -46,6 +46,8 @@ class ClusterFacts:
         Whether it was ended just now.
     problem : str or None
         Why it could not be looked for or ended.
+    forgotten : bool
+        Whether it was taken out of the ledger just now, unseen: it may still run.
     """
 
     region: str
@@ -55,15 +57,27 @@ class ClusterFacts:
     owner: str
     reaped: bool = False
     problem: str | None = None
+    forgotten: bool = False
 
     @property
     def is_left_over(self) -> bool:
         """Whether it may still run though its process has gone."""
-        return self.owner == Owner.GONE.value and not self.reaped
+        return self.owner == Owner.GONE.value and not (self.reaped or self.forgotten)
+
+    @property
+    def wants_care(self) -> bool:
+        """Whether somebody has to do something about it: no process will."""
+        helpless = self.problem is not None and self.owner != Owner.ALIVE.value
+        return self.is_left_over or helpless
 
 
 async def find_clusters(
-    endpoints: Mapping[Region, Endpoint | None], ledger: Ledger, *, reap: bool
+    endpoints: Mapping[Region, Endpoint | None],
+    ledger: Ledger,
+    *,
+    reap: bool,
+    forget: Collection[str],
+    forget_unreachable: bool,
 ) -> tuple[ClusterFacts, ...]:
     """Ask every gateway for the clusters that we have there.
 
@@ -78,8 +92,20 @@ async def find_clusters(
         Who asked for what.
     reap : bool
         Whether to end those whose process has gone.
+    forget : collection of str
+        Names of clusters to take out of the ledger unseen, without asking anybody.
+    forget_unreachable : bool
+        Whether to take out, too, those of gateways that are not configured or do not answer.
+
+    Raises
+    ------
+    EndpointError
+        If one that is to be forgotten is not noted, or its process still runs.
     """
     notes = ledger.notes()
+    named = _named(notes, forget)
+    forgotten = [_give_up(note) for note in named]
+    notes = [note for note in notes if note not in named]
     gateways = {
         region: each
         for region, each in sorted(endpoints.items())
@@ -87,21 +113,63 @@ async def find_clusters(
     }
     asked = await asyncio.gather(
         *(
-            _ask(region, each, [one for one in notes if one.entry.gateway == each.address], reap)
+            _ask(
+                region,
+                each,
+                [one for one in notes if one.entry.gateway == each.address],
+                reap=reap,
+                forget_unreachable=forget_unreachable,
+            )
             for region, each in gateways.items()
         )
     )
     known = {each.address for each in gateways.values()}
     strangers = [
-        _facts(note, problem="its gateway is not configured")
+        _unreachable(
+            note, f"its gateway {note.entry.gateway!r} is not configured", forget=forget_unreachable
+        )
         for note in notes
         if note.entry.gateway not in known
     ]
-    return tuple(fact for facts in (*asked, strangers) for fact in facts)
+    return tuple(fact for facts in (*asked, strangers, forgotten) for fact in facts)
+
+
+def _named(notes: Iterable[Note], names: Collection[str]) -> list[Note]:
+    """Find the notes of clusters that are to be forgotten; all of them, or none."""
+    noted = {note.entry.cluster: note for note in notes if note.entry.cluster is not None}
+    if unknown := sorted(set(names) - noted.keys()):
+        raise EndpointError(
+            f"No cluster {', '.join(map(repr, unknown))} is noted on this machine. "
+            "`xr-locality clusters` lists those that are.",
+        )
+    found = [noted[name] for name in sorted(set(names))]
+    if alive := [note.entry.cluster for note in found if note.entry.owner is Owner.ALIVE]:
+        raise EndpointError(
+            f"The process that asked for cluster {', '.join(map(repr, alive))} runs, and will "
+            "stop it. Only clusters that nobody stops any more can be forgotten.",
+        )
+    return found
+
+
+def _unreachable(note: Note, problem: str | None, *, forget: bool) -> ClusterFacts:
+    if forget and note.entry.owner is not Owner.ALIVE:
+        return _give_up(note)
+    return _facts(note, problem=problem)
+
+
+def _give_up(note: Note) -> ClusterFacts:
+    """Take out the note of a cluster of which nothing is known."""
+    note.strike()
+    return replace(_facts(note), forgotten=True)
 
 
 async def _ask(
-    region: Region, endpoint: GatewayEndpoint, notes: list[Note], reap: bool
+    region: Region,
+    endpoint: GatewayEndpoint,
+    notes: list[Note],
+    *,
+    reap: bool,
+    forget_unreachable: bool,
 ) -> list[ClusterFacts]:
     server = endpoint.server(region)
     try:
@@ -131,7 +199,7 @@ async def _ask(
                 owner="unknown",
                 problem=str(error),
             ),
-            *(_facts(note) for note in notes),
+            *(_unreachable(note, None, forget=forget_unreachable) for note in notes),
         ]
     finally:
         await server.close()
