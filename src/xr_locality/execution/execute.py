@@ -77,18 +77,26 @@ async def execute_plan(
     async def reopen(region: Region, lost: Connection) -> Connection:
         opened = await open_again(pool, region, lost)
         await ask(region, opened)
+        try:
+            await check({region: opened})
+        except LocalityError:
+            await pool.abandon({opened})
+            raise
         return opened
+
+    async def check(those: Mapping[Region, Connection]) -> None:
+        await preflight.check(
+            plan,
+            those,
+            versions=settings.version_check,
+            sources=settings.source_check,
+            seconds=settings.start_timeout,
+        )
 
     try:
         await asyncio.gather(*(ask(*each) for each in connections.items()))
         try:
-            await preflight.check(
-                plan,
-                connections,
-                versions=settings.version_check,
-                sources=settings.source_check,
-                seconds=settings.start_timeout,
-            )
+            await check(connections)
         except LocalityError:
             await pool.abandon(set(connections.values()) - before)
             raise
@@ -106,7 +114,8 @@ async def execute_plan(
             watchers=watchers,
             keep=keep,
         )
-        return await _execute(run, audit)
+        async with preflight.watching(run.connections, versions=settings.version_check):
+            return await _execute(run, audit)
     finally:
         await asyncio.gather(*(connection.restore(n) for connection, n in asked))
 

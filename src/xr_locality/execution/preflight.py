@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from distributed import Future
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 
 from xr_locality.config import Severity
 from xr_locality.endpoints.connection import Connection
@@ -44,6 +47,12 @@ _NAMES: Final = tuple(name for name in COMPARED if name != "python")
 #: Seconds for a scheduler and its workers to tell their versions.
 _ANSWER_SECONDS: Final = 30.0
 
+#: Seconds in which a scheduler shows that it is still there.
+_LOST_SECONDS: Final = 5.0
+
+#: Seconds between two looks, during a run, at workers that came late.
+_LATE_SECONDS: Final = 15.0
+
 #: Seconds for all reads of one region.
 _READ_SECONDS: Final = 30.0
 
@@ -62,6 +71,8 @@ class _Known:
     #: What was said of its versions, once.
     told: set[str] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
+    #: Addresses of workers whose versions were compared.
+    workers: set[str] = field(default_factory=set)
     sources: set[Any] = field(default_factory=set)
     #: Layers of which packages and sources are known.
     layers: set[str] = field(default_factory=set)
@@ -71,9 +82,9 @@ class _Known:
 class _Wanted:
     """What is to be asked of one cluster."""
 
-    layers: frozenset[str]
-    packages: frozenset[str]
-    reads: list[Read]
+    layers: frozenset[str] = frozenset()
+    packages: frozenset[str] = frozenset()
+    reads: list[Read] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -113,7 +124,7 @@ class Preflight:
         plan : Plan
             What is about to be run.
         connections : mapping of Region to Connection
-            One, open, for each of its regions.
+            Those to look at, open: one for each of its regions, or for one opened again.
         versions, sources : {"error", "warn", "ignore"}
             What to make of versions that differ and of sources that cannot be read.
         seconds : float
@@ -133,9 +144,8 @@ class Preflight:
         read_by = {name for source in plan.sources for name in source.layers}
         asked: list[_Region] = []
         for partition in plan.partitions:
-            connection = connections[partition.region]
-            # Within this process there is nothing that differs from it.
-            if connection.scheduler_address.startswith("inproc://"):
+            connection = connections.get(partition.region)
+            if connection is None or _is_here(connection):
                 continue
             known = self._known.setdefault(connection, _Known())
             wanted = await asyncio.to_thread(_want, partition, known, read_by)
@@ -147,6 +157,55 @@ class Preflight:
             [problem for answer in answers for problem in answer.problems],
             message="The run was not started:",
         )
+
+    @asynccontextmanager
+    async def watching(
+        self, connections: Mapping[Region, Connection], *, versions: Severity
+    ) -> AsyncIterator[None]:
+        """Compare workers that come while a run goes on inside; say what differs, stop nothing.
+
+        Parameters
+        ----------
+        connections : mapping of Region to Connection
+            Those of the run; looked at each time, for a region may be opened again.
+        versions : {"error", "warn", "ignore"}
+            With "ignore" nothing is looked at.
+        """
+        if versions == "ignore":
+            yield
+            return
+
+        async def watch() -> None:
+            while True:
+                await self._compare_late(connections)
+                await asyncio.sleep(_LATE_SECONDS)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        except Exception:
+            # It may be why.
+            await self._compare_late(connections)
+            raise
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+
+    async def _compare_late(self, connections: Mapping[Region, Connection]) -> None:
+        asked = [
+            _Region(connection, known, _Wanted(), versions="warn", sources="ignore")
+            for connection in connections.values()
+            if connection.alive
+            and not _is_here(connection)
+            and (known := self._known.get(connection)) is not None
+        ]
+        for answer in await asyncio.gather(*(each.compare_late() for each in asked)):
+            self.doubts += answer.doubts
+
+
+def _is_here(connection: Connection) -> bool:
+    """Whether it is within this process, where nothing differs from it."""
+    return connection.scheduler_address.startswith("inproc://")
 
 
 def _want(partition: Partition, known: _Known, read_by: Iterable[str]) -> _Wanted:
@@ -176,7 +235,7 @@ class _Region:
     answer: _Answer = field(default_factory=_Answer)
     #: Who has versions with which graphs made here need not run.
     _serious: set[str] = field(default_factory=set)
-    #: Whether no worker has answered in time.
+    #: Whether no worker has answered, in time or at all.
     _is_late: bool = False
 
     async def ask(self, seconds: float) -> _Answer:
@@ -203,15 +262,33 @@ class _Region:
         return bool(packages or reads)
 
     async def _scheduler_versions(self) -> list[Mapping[str, Any]]:
-        scheduler: Any = self.connection.client.scheduler
-        return [await scheduler.versions(packages=_NAMES)]
+        return [await self._scheduler.versions(packages=_NAMES)]
 
-    async def _worker_versions(self) -> list[Mapping[str, Any]]:
-        scheduler: Any = self.connection.client.scheduler
-        answers = await scheduler.broadcast(
-            msg={"op": "versions", "packages": _NAMES}, on_error="ignore"
+    @property
+    def _scheduler(self) -> Any:
+        return self.connection.client.scheduler
+
+    async def _worker_versions(self, *, but: Collection[str] = ()) -> list[Mapping[str, Any]]:
+        # Those that come meanwhile are late.
+        addresses = sorted(set(await self._scheduler.ncores()).difference(but))
+        if not addresses:
+            return []
+        answers = await self._scheduler.broadcast(
+            msg={"op": "versions", "packages": _NAMES}, workers=addresses, on_error="ignore"
         )
+        self.known.workers |= {address for address, each in answers.items() if each}
         return [each for each in answers.values() if each]
+
+    async def compare_late(self) -> _Answer:
+        """Compare the workers that were not there at the last look."""
+        try:
+            async with asyncio.timeout(_LOST_SECONDS):
+                answers = await self._worker_versions(but=self.known.workers)
+        except (OSError, TimeoutError):
+            # Whether it is lost is the run's to find out.
+            return self.answer
+        self._note_versions("workers that came late", answers)
+        return self.answer
 
     async def _compare(
         self, who: str, ask: Callable[[], Awaitable[list[Mapping[str, Any]]]]
@@ -230,6 +307,9 @@ class _Region:
                 )
             )
             return
+        self._note_versions(who, answers)
+
+    def _note_versions(self, who: str, answers: list[Mapping[str, Any]]) -> None:
         here = installed(COMPARED)
         needed = self.known.packages | self.wanted.packages
         found = {one for each in answers for one in compare(here, each["packages"], needed)}
@@ -278,6 +358,10 @@ class _Region:
             await self._late(seconds)
             return
         except Exception as error:  # noqa: BLE001 - whatever unpickling our code there raises
+            if (lost := await self._lost(error)) is not None:
+                self._is_late = True
+                self.answer.problems.append(lost)
+                return
             self._note_version(
                 f"could not run what was sent to look at it ({type(error).__name__})",
                 "Its Python packages may not fit this machine's",
@@ -291,7 +375,11 @@ class _Region:
     async def _late(self, seconds: float) -> None:
         """Tell a cluster without workers from one whose workers are busy."""
         self._is_late = True
-        n_workers = len(self.connection.client.scheduler_info(n_workers=-1)["workers"])
+        if (lost := await self._lost()) is not None:
+            self.answer.problems.append(lost)
+            return
+        # What an asynchronous client knows by itself lists no workers.
+        n_workers = len(await self._scheduler.ncores())
         if n_workers:
             logger.warning(
                 "Region %s: its %d workers are busy; packages and sources were not looked at",
@@ -305,6 +393,25 @@ class _Region:
                 advice="It may be waiting for machines: raise start_timeout, or ask for less.",
                 reached=False,
             )
+        )
+
+    async def _lost(self, error: Exception | None = None) -> EndpointError | None:
+        """Say that the cluster was lost while it was looked at; None if it is there."""
+        try:
+            async with asyncio.timeout(_LOST_SECONDS):
+                await self.connection.check(deadline_seconds=_LOST_SECONDS)
+                await self._scheduler.ncores()
+        except EndpointError as gone:
+            return gone
+        except (OSError, TimeoutError) as gone:
+            error = gone
+        else:
+            if not isinstance(error, CommClosedError | FutureCancelledError):
+                return None
+        return self.connection.failure(
+            f"was lost while its packages and sources were looked at ({type(error).__name__})",
+            advice="See whether its cluster still runs, and run again.",
+            reached=False,
         )
 
     def _note_missing(self, missing: set[str]) -> None:
