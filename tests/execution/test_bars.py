@@ -101,6 +101,37 @@ def test_bars_of_regions_and_crossings() -> None:
         assert all(done == total for done, total, _ in drawn(bars).values())
 
 
+def test_what_a_region_waits_for_is_shown() -> None:
+    """While a cluster starts, what it waits for, since when, and how long at most."""
+    with Quiet({}) as bars:
+        tell(bars, "opening", region=AWS, endpoint="gateway")
+        starting = {"region": AWS, "endpoint": "gateway", "deadline_seconds": 300.0}
+        tell(bars, "starting", **starting, doing="waiting for its scheduler", seconds=12.4)
+        assert drawn(bars) == {
+            "aws:us-west-2": (
+                0,
+                None,
+                "starting, 12 s of at most 300 s: waiting for its scheduler",
+            )
+        }
+        tell(bars, "starting", **starting, doing="connecting", seconds=13.6)
+        assert drawn(bars)["aws:us-west-2"][2] == "starting, 14 s of at most 300 s: connecting"
+        tell(bars, "opened", region=AWS, endpoint="gateway", seconds=14.0, reused=False)
+        assert drawn(bars)["aws:us-west-2"][2] == "ready"
+
+
+def test_lost_region_is_shown() -> None:
+    """A region that is lost says so until it is back, and then counts its tasks again."""
+    with Quiet({}) as bars:
+        tell(bars, "progress", region=AWS, tasks=10, done=3)
+        tell(bars, "lost", region=AWS, error=OSError("gone"))
+        assert drawn(bars)["aws:us-west-2"][2] == "lost, looked for"
+        tell(bars, "reopened", region=AWS)
+        assert drawn(bars)["aws:us-west-2"][2] == "ready"
+        tell(bars, "progress", region=AWS, tasks=7, done=0)
+        assert drawn(bars)["aws:us-west-2"] == (0, 7, "0/7 tasks")
+
+
 def test_relay_takes_other_pairs() -> None:
     """When the client begins to carry values, the crossings that were expected are gone."""
     with Quiet({(GCP, AWS): 1024}) as bars:

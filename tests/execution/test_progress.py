@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import xarray as xr
 
 import xr_locality as xl
+from xr_locality import execution
 from xr_locality.execution.progress import Callback, Progress, Watchers
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
+
+
+def events_told() -> dict[str, set[str]]:
+    """Find in the sources which events are told, and what facts of each are named there."""
+    told: dict[str, set[str]] = {}
+    for path in Path(execution.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("tell", "_tell")
+            ):
+                continue
+            for argument in node.args[:2]:
+                if isinstance(argument, ast.Constant) and argument.value:
+                    facts = {each.arg for each in node.keywords if each.arg is not None}
+                    told.setdefault(argument.value, set()).update(facts)
+    return told
+
+
+def events_listed() -> dict[str, set[str]]:
+    """Read the events, and the names of their facts, that the docstring lists."""
+    assert Progress.__doc__ is not None
+    notes = Progress.__doc__.partition("Notes\n")[2]
+    sections = re.split(r"^    ``(\w+)``$", notes, flags=re.MULTILINE)[1:]
+    names, texts = sections[::2], sections[1::2]
+    return {
+        name: set(re.findall(r"``(\w+)``", text)) for name, text in zip(names, texts, strict=True)
+    }
+
+
+def test_every_event_is_listed() -> None:
+    """The docstring lists every event that is told, with its facts, and no other event."""
+    told, listed = events_told(), events_listed()
+    assert told.keys() == listed.keys()
+    missing = {what: facts - listed[what] for what, facts in told.items()}
+    assert not any(missing.values()), missing
 
 
 def test_no_watchers_are_false() -> None:

@@ -76,7 +76,11 @@ class Bars(AbstractContextManager["Bars"]):
         match event.what:
             case "opening":
                 self._draw(facts["region"], str(facts["region"]), 0, None, "starting")
-            case "opened":
+            case "starting":
+                self._draw_starting(**facts)
+            case "lost":
+                self._draw(facts["region"], str(facts["region"]), 0, None, "lost, looked for")
+            case "opened" | "reopened":
                 self._draw(facts["region"], str(facts["region"]), 0, None, "ready")
             case "submitted" | "progress":
                 self._draw_tasks(facts["region"], facts.get("done", 0), facts["tasks"])
@@ -94,6 +98,13 @@ class Bars(AbstractContextManager["Bars"]):
                 self.expected = {}
             case "finished":
                 self._finish()
+
+    def _draw_starting(
+        self, *, region: Region, doing: str, seconds: float, deadline_seconds: float, **_: Any
+    ) -> None:
+        # What is too long for the line is cut off at its end.
+        waited = f"starting, {seconds:.0f} s of at most {deadline_seconds:.0f} s"
+        self._draw(region, str(region), 0, None, f"{waited}: {doing}")
 
     def _expect(self, region: Region) -> None:
         """Show the crossings out of a region that has something to do now."""
@@ -160,7 +171,7 @@ class NotebookBars(Bars):
         Bars.__enter__(self)
         # Only a notebook has it.
         display: Any = importlib.import_module("IPython.display").display
-        # Shown from the cell's own thread; a picture is changed from any.
+        # Shown in the cell's own context; a picture is changed from any.
         self._display = display(self._picture(), raw=True, display_id=True)
         return self
 

@@ -27,7 +27,7 @@ class Progress:
 
     Notes
     -----
-    In the order in which a run tells them:
+    In the order in which a run tells them, as far as there is one:
 
     ``opening``
         A region's endpoint is being opened, which may start a cluster: ``region``, and
@@ -46,7 +46,14 @@ class Progress:
     ``moved``
         Bytes have crossed: ``source``, ``target``, ``nbytes``.
     ``relayed``
-        Values go by way of this machine from here on: ``reason``.
+        Values from ``source`` to ``target`` go by way of this machine from here on:
+        ``reason``.
+    ``lost``
+        A region does not answer any more, or its cluster is gone: ``region``, and the
+        ``error`` that said so. It is looked for, and opened again once.
+    ``reopened``
+        It was opened again, and what is unfinished of its part is ``submitted`` again:
+        ``region``. Not told where the same cluster was found again.
     ``finished``
         The run has ended well: ``seconds``.
     ``failed``
