@@ -2,67 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import logging
 import os
-import sys
 import threading
-import warnings
 import weakref
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
-from dask.base import get_annotations
 from dask.typing import Key
 
 from xr_locality import config
 from xr_locality.config import Settings
-from xr_locality.errors import (
-    EndpointError,
-    ExecutionError,
-    LocalityError,
-    LocalityWarning,
-)
-from xr_locality.execution.awaiting import Cancellation, awaited
+from xr_locality.errors import LocalityError
+from xr_locality.execution.awaiting import awaited
+from xr_locality.execution.holdings import Holdings
 from xr_locality.graph.collections import Bundle, unpack
 from xr_locality.graph.held import HeldValue, hold
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.build import build_plan
 from xr_locality.plan.circumstances import Circumstances
 from xr_locality.plan.model import Plan
-from xr_locality.plan.portable import open_files_again
 from xr_locality.plan.residency import Residency
 from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.detect import Chain
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.model import Region
 
 if TYPE_CHECKING:
-    from distributed import Future
-
-    from xr_locality.endpoints import Connection, Endpoint, EndpointPool
+    from xr_locality.endpoints import Endpoint, EndpointPool
     from xr_locality.endpoints.base import EndpointFacts
     from xr_locality.endpoints.clusters import ClusterFacts
+    from xr_locality.execution.attended import Told
     from xr_locality.execution.audit import Audit
     from xr_locality.execution.gathering import Kept
     from xr_locality.execution.loop import BackgroundLoop
-    from xr_locality.execution.preflight import Preflight
-    from xr_locality.execution.progress import Callback, Watchers
+    from xr_locality.execution.progress import Callback
     from xr_locality.execution.report import Report
-    from xr_locality.execution.shared import Shared
     from xr_locality.execution.transfer import Links
 
 __all__ = ["Session", "current_session"]
-
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 #: Reports that a session keeps; the oldest go.
 _REPORTS = 100
@@ -118,32 +98,23 @@ class Session:
         self._policy = policy
         self._settings = config.read(**policy)
         self._endpoints = _to_endpoints(self._settings)
-        self._lock = threading.RLock()
-        self._preflight: Preflight | None = None
-        self._shared: Shared | None = None
-        self._of_parent = False
+        self._holdings = Holdings(self._endpoints, self._settings)
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
-        #: What runs on the loop.
-        self._running: set[asyncio.Task[Any]] = set()
-        self._closed = False
-        self._told_local = False
-        #: Pairs of regions of which it was said that values go by way of this machine.
-        self._told_relay: set[tuple[Region, Region]] = set()
+        self._told: Told = set()
         #: What was measured, the latest last.
         self.reports: list[Report] = []
-        _all_sessions.add(self)
 
     @property
     def _pool(self) -> EndpointPool | None:
-        return None if self._shared is None else self._shared.pool
+        return self._holdings.pool
 
     @property
     def _loop(self) -> BackgroundLoop | None:
-        return None if self._shared is None else self._shared.loop
+        return self._holdings.loop
 
     @property
     def _links(self) -> Links | None:
-        return None if self._shared is None else self._shared.links
+        return self._holdings.links
 
     @classmethod
     def current(cls) -> Session:
@@ -322,7 +293,7 @@ class Session:
             key: HeldValue(
                 region=each.region,
                 future=each.future,
-                pull=partial(self._pull, each.connection, each.future),
+                pull=partial(self._holdings.pull, each.connection, each.future),
                 nbytes=each.nbytes,
                 kept=residency.of_key(key) if residency.kept else {},
                 here=plan.client,
@@ -332,21 +303,6 @@ class Session:
         return bundle.rebuild(
             [hold(part.collection, part.flat_keys(), values) for part in bundle.parts]
         )
-
-    def _pull(self, connection: Connection, future: Future[Any]) -> Any:
-        """Bring here one value that a region holds."""
-        with self._lock:
-            if self._of_parent:
-                raise _forked()
-            if self._closed or self._links is None or self._loop is None:
-                raise ExecutionError(
-                    f"Persisted data in region {str(connection.region)!r} are gone: the session "
-                    "that held them is closed.",
-                    region=str(connection.region),
-                )
-            loop, links = self._loop, self._links
-        values, _ = loop.run(links.puller(connection).pull([future.key]))
-        return values[future.key]
 
     def check(self) -> None:
         """Check that every endpoint can be reached and accepts us; start nothing.
@@ -358,8 +314,7 @@ class Session:
         LocalityErrorGroup
             If several cannot.
         """
-        with self._lock:
-            pool, loop = self._open_pool()
+        pool, loop = self._holdings.open()
         loop.run(pool.preflight(self.regions))
 
     def inspect(self) -> Mapping[Region, EndpointFacts | LocalityError | None]:
@@ -371,8 +326,7 @@ class Session:
             What was answered, or why an endpoint cannot be used; None where it is only
             named.
         """
-        with self._lock:
-            pool, loop = self._open_pool()
+        pool, loop = self._holdings.open()
         found = loop.run(pool.inspect())
         return {region: found[region] for region in self.regions}
 
@@ -405,8 +359,7 @@ class Session:
         from xr_locality.endpoints.clusters import find_clusters
         from xr_locality.endpoints.ledger import Ledger
 
-        with self._lock:
-            _, loop = self._open_pool()
+        _, loop = self._holdings.open()
         ledger = Ledger.of_user(self._settings.state_directory)
         return loop.run(
             find_clusters(
@@ -426,26 +379,11 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the session has been closed; a closed one opens nothing any more."""
-        return self._closed
+        return self._holdings.closed
 
     def close(self) -> None:
         """Close what the session opened; may be called twice."""
-        with self._lock:
-            self._closed = True
-            _open_sessions.discard(self)
-            shared, self._shared = self._shared, None
-        if shared is None:
-            return
-
-        async def cancel() -> None:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
-
-        try:
-            shared.loop.run(cancel())
-        finally:
-            shared.leave()
+        self._holdings.close()
 
     def find(self, scheduler_address: str) -> Region | None:
         """Say which region's scheduler has an address; None if none of ours."""
@@ -498,22 +436,12 @@ class Session:
         **policy: Any,
     ) -> Plan:
         """Plan; with `ahead`, check the endpoints meanwhile that may be needed."""
-        if ahead and self._of_parent:
-            raise _forked()
+        if ahead:
+            self._holdings.refuse_fork()
         circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
         if ahead:
-            circumstances = replace(circumstances, surveyed=self._anticipate)
+            circumstances = replace(circumstances, surveyed=self._holdings.anticipate)
         return build_plan(bundle, circumstances, session=self)
-
-    def _anticipate(self, regions: Collection[Region]) -> None:
-        """Begin to check regions where a plan may run tasks.
-
-        What starts a cluster waits until the plan, and so every error of it, is known.
-        """
-        with self._lock:
-            if not self._closed and not self._of_parent:
-                pool, loop = self._open_pool()
-                loop.call_soon(pool.anticipate, regions)
 
     def _audit(self, settings: Settings) -> Audit:
         from xr_locality.execution.audit import Audit
@@ -534,142 +462,18 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
-        cancellation = Cancellation.current()
-        with self._prepared(plan, callbacks, audit, keep=keep) as (loop, execute):
-            running = self._until_closed(execute)
-            try:
-                return self._note(*loop.run(running, cancellation=cancellation))
-            except CancelledError as error:
-                if cancellation is not None and cancellation.requested:
-                    raise
-                raise _closed_meanwhile() from error
+        from xr_locality.execution.attended import run_attended
 
-    @contextmanager
-    def _prepared(
-        self,
-        plan: Plan,
-        callbacks: Sequence[Callback],
-        audit: Audit,
-        *,
-        keep: dict[Key, Kept] | None = None,
-    ) -> Iterator[
-        tuple[BackgroundLoop, Callable[[], Coroutine[Any, Any, tuple[dict[Any, Any], Report]]]]
-    ]:
-        """Give what executes a plan, and the loop for it; show progress."""
-        from xr_locality.execution.bars import watch
-        from xr_locality.execution.execute import execute_plan
-        from xr_locality.execution.progress import Watchers
-
-        settings, audit.plan = audit.settings, plan
-        self._tell_if_local(plan)
-        plan = open_files_again(plan.reading_replicas())
-        with self._lock:
-            pool, loop = self._open_pool()
-            links, preflight = self._links, self._preflight
-        assert links is not None
-        assert preflight is not None
-        annotations = dict(get_annotations())
-        with ExitStack() as stack:
-            bars = watch(settings.progress, plan=plan)
-            watching = list(callbacks)
-            if bars is not None:
-                watching.append(stack.enter_context(bars))
-            watchers = Watchers(tuple(watching))
-            try:
-                yield (
-                    loop,
-                    partial(
-                        execute_plan,
-                        plan,
-                        pool=pool,
-                        links=links,
-                        preflight=preflight,
-                        audit=audit,
-                        settings=settings,
-                        annotations=annotations,
-                        watchers=watchers,
-                        keep=keep,
-                    ),
-                )
-            finally:
-                self._warn_of(preflight)
-        for (source, target), why in links.unreachable.items():
-            if (source, target) not in self._told_relay:
-                self._told_relay.add((source, target))
-                warnings.warn(
-                    f"Workers of region {str(target)!r} do not reach region {str(source)!r}: "
-                    f"{why}. Values that cross from it to them go by way of this machine from "
-                    "now on in this session.",
-                    LocalityWarning,
-                    stacklevel=_frames_of_ours(),
-                )
-        _complain(watchers)
-
-    def _note(self, values: dict[Any, Any], report: Report) -> dict[Any, Any]:
-        """Keep a run's report, and hand on its values."""
+        values, report = run_attended(
+            plan,
+            holdings=self._holdings,
+            callbacks=callbacks,
+            audit=audit,
+            keep=keep,
+            told=self._told,
+        )
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
-
-    async def _until_closed(self, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run what closing the session cancels, and waits for."""
-        task = asyncio.ensure_future(run())
-        self._running.add(task)
-        try:
-            return await task
-        finally:
-            self._running.discard(task)
-
-    def _open_pool(self) -> tuple[EndpointPool, BackgroundLoop]:
-        """Make the pool and its loop on first use; the lock is held."""
-        if self._closed:
-            raise EndpointError("This session is closed. Make a new one.")
-        if self._of_parent:
-            raise _forked()
-        if self._shared is None:
-            from xr_locality.endpoints import EmbeddedEndpoint
-            from xr_locality.endpoints.ledger import Ledger
-            from xr_locality.execution.preflight import Preflight
-            from xr_locality.execution.shared import join
-
-            endpoints: dict[Region, Endpoint | None] = dict(self._endpoints)
-            endpoints.setdefault(LOCAL, EmbeddedEndpoint())
-            self._shared = join(
-                endpoints,
-                deadline_seconds=self._settings.start_timeout,
-                lease_seconds=self._settings.lease,
-                ledger=Ledger.of_user(self._settings.state_directory),
-            )
-            self._preflight = Preflight()
-            _open_sessions.add(self)
-        return self._shared.pool, self._shared.loop
-
-    def _forget_parents(self) -> None:
-        """Leave to the parent what it has opened; called in a forked child."""
-        self._lock = threading.RLock()
-        self._running = set()
-        self._of_parent = self._of_parent or self._shared is not None
-        self._shared = None
-
-    def _warn_of(self, preflight: Preflight) -> None:
-        """Warn of what was found in clusters that may spoil a run."""
-        doubts, preflight.doubts = preflight.doubts, []
-        for doubt in doubts:
-            warnings.warn(doubt, LocalityWarning, stacklevel=_frames_of_ours())
-
-    def _tell_if_local(self, plan: Plan) -> None:
-        """Say, once for a session, that everything is pulled to this machine."""
-        if self._endpoints or plan.regions != (LOCAL,) or self._told_local:
-            return
-        pulled = [each for each in plan.sources if each.region not in (LOCAL, None)]
-        if pulled:
-            self._told_local = True
-            sources = ", ".join(f"{each.url} ({each.region})" for each in pulled)
-            warnings.warn(
-                "No endpoint is configured: computing on this machine, which pulls "
-                f"{sources}. Set locality.endpoints to compute beside the data.",
-                LocalityWarning,
-                stacklevel=_frames_of_ours(),
-            )
 
     def __enter__(self) -> Self:
         self._tokens.append(_current.set(weakref.ref(self)))
@@ -686,35 +490,7 @@ class Session:
 
     def __repr__(self) -> str:
         regions = ", ".join(map(str, self.regions)) or "no endpoints"
-        return f"<Session: {regions}{', closed' if self._closed else ''}>"
-
-
-def _closed_meanwhile() -> ExecutionError:
-    return ExecutionError("The session was closed while it was computing. Make a new one.")
-
-
-def _forked() -> ExecutionError:
-    return ExecutionError(
-        "This session was opened by the process that this one was forked from, and its "
-        "connections are that process's. Make a new Session here, or start processes by "
-        "'spawn'."
-    )
-
-
-def _frames_of_ours() -> int:
-    """Count the frames up to the first that is not this package's, for a warning."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
-        ("xr_locality", "contextlib")
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _complain(watchers: Watchers) -> None:
-    """Warn of callbacks that failed, where the user is."""
-    for complaint in watchers.complaints():
-        warnings.warn(complaint, LocalityWarning, stacklevel=_frames_of_ours())
+        return f"<Session: {regions}{', closed' if self.closed else ''}>"
 
 
 def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
@@ -748,7 +524,7 @@ class _Default:
     def forget_parents(self) -> None:
         """Make a default of this process's own when it is next needed, in a forked child."""
         self._lock = threading.Lock()
-        if self._made is not None and self._made[1]._of_parent:
+        if self._made is not None and self._made[1]._holdings.of_parent:
             self._made = None
 
 
@@ -765,35 +541,6 @@ def current_session() -> Session:
     return (None if entered is None else entered()) or _DEFAULT.get()
 
 
-#: Sessions that have something open.
-_open_sessions: set[Session] = set()
-
-#: Every session that somebody holds.
-_all_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _forget_parents() -> None:
-    _open_sessions.clear()
-    for session in _all_sessions:
-        session._forget_parents()
-    _DEFAULT.forget_parents()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents)
-
-
-def _close_all() -> None:
-    for session in list(_open_sessions):
-        try:
-            session.close()
-        except LocalityError:
-            logger.warning("Closing %r at exit failed", session, exc_info=True)
-
-
-# atexit runs after executors have been shut down, and then no host name can be
-# looked up any more to stop a cluster; this runs before.
-_register_atexit: Callable[[Callable[[], None]], object] = getattr(
-    threading, "_register_atexit", atexit.register
-)
-_register_atexit(_close_all)
+    # After that of holdings, which is imported first.
+    os.register_at_fork(after_in_child=_DEFAULT.forget_parents)

@@ -189,7 +189,7 @@ def test_cancelled_await_leaves_nothing(
 
     asyncio.run(body())
     assert session._loop is not None
-    assert not session._running
+    assert not session._holdings.running
     assert len(session.reports) == runs
     assert slow.chunks is not None
     held.go_on.set()
