@@ -163,6 +163,10 @@ def test_a_cluster_made_anew_is_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(errors.EndpointError, match="dask 2020.1.0 on its sch") as caught:
             session.compute(ones.sum(), callbacks=[lose])
         assert any("opened again for" in note for note in caught.value.__notes__)
+        # The gateway takes a moment to see that the first one's scheduler has gone.
+        deadline = time.monotonic() + 20
+        while bed[AWS].gateway.list_clusters() and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert bed[AWS].gateway.list_clusters() == ()
 
 
