@@ -7,21 +7,24 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import intake
 import numpy as np
 import psutil
 import pytest
 import xarray as xr
+from cut_link import CutLink
 from polling import until
 from testbed_processes import processes_of
 
 import xr_locality as xl
-from xr_locality.execution import presence
+from xr_locality.execution import presence, transfer
 from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes
 
@@ -30,6 +33,9 @@ N_COMPUTES, N_WARM = 210, 60
 
 #: Every so many computes something breaks.
 FAULT_EVERY = 11
+
+#: Which of the faults are links between clusters that are cut, and for how many seconds.
+CUTS, CUT_SECONDS = (2, 6, 11, 17), 0.5
 
 #: Seconds after which no more computes are begun: fewer than 200 fail the test.
 BUDGET_SECONDS = 240.0
@@ -49,8 +55,8 @@ class Footprint:
     n_tasks: int
 
 
-def measure(testbed: Testbed, session: xl.Session) -> Footprint:
-    """Measure, once what has ended is gone."""
+def measure(testbed: Testbed, session: xl.Session, links: Mapping[str, CutLink]) -> Footprint:
+    """Measure, once what has ended is gone; what the links hold is not the library's."""
     gc.collect()
     process = psutil.Process()
     deadline = time.monotonic() + 15
@@ -58,8 +64,8 @@ def measure(testbed: Testbed, session: xl.Session) -> Footprint:
         threading.Event().wait(0.1)
     return Footprint(
         nbytes=process.memory_info().rss,
-        n_threads=process.num_threads(),
-        n_files=process.num_fds(),
+        n_threads=process.num_threads() - sum(each.n_threads for each in links.values()),
+        n_files=process.num_fds() - sum(each.n_files for each in links.values()),
         n_processes=len(list(marked_processes(testbed.marker))),
         n_clusters=sum(len(each.gateway.list_clusters()) for each in testbed.regions),
         n_tasks=n_tasks,
@@ -95,18 +101,39 @@ def failing_of(values: xr.DataArray) -> xr.DataArray:
     return made
 
 
+@contextmanager
+def links_between(
+    testbed: Testbed, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, CutLink]]:
+    """Give workers of other regions a way of their own to each region's scheduler."""
+    with ExitStack() as stack:
+        links: dict[str, CutLink] = {}
+        for each in testbed.regions:
+            proxy = urlsplit(each.gateway.proxy_address)
+            assert proxy.hostname is not None
+            assert proxy.port is not None
+            links[str(each.region)] = stack.enter_context(CutLink(proxy.hostname, proxy.port))
+
+        def way_to(source: Any) -> tuple[str, Any]:
+            name = source.scheduler_address.rpartition("/")[2]
+            return f"gateway://127.0.0.1:{links[str(source.region)].port}/{name}", source.security
+
+        monkeypatch.setattr(transfer, "way_to", way_to)
+        yield links
+
+
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_many_computes_with_faults(  # noqa: PLR0915 - one story
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Workers, schedulers and tasks fail at random: each result is right, and nothing leaks."""
+    """Whatever fails, at random: each result is right, and nothing leaks."""
     monkeypatch.setattr(presence, "RETURN_SECONDS", 2.0)
     chance = random.Random(SEED)
     rng = np.random.default_rng(SEED)
     told: Counter[str] = Counter()
-    with Testbed() as testbed:
+    with Testbed() as testbed, links_between(testbed, monkeypatch) as links:
         urls = {}
         for name, region in zip("ab", testbed.regions, strict=True):
             values = rng.random((8, 6, 8), dtype="float32")
@@ -131,17 +158,26 @@ def test_many_computes_with_faults(  # noqa: PLR0915 - one story
 
             return act
 
-        faults = {"worker": kill("worker"), "scheduler": kill("scheduler")}
+        def cut() -> None:
+            link = links[chance.choice(sorted(links))]
+            link.cut()
+            threading.Event().wait(CUT_SECONDS)
+            link.mend()
+
+        faults = {"worker": kill("worker"), "scheduler": kill("scheduler"), "cut": cut}
         # Two schedulers, as a new cluster takes its time; otherwise workers and tasks.
         kinds = {FAULT_EVERY * 8: "scheduler", FAULT_EVERY * 15: "scheduler"}
+        kinds |= {FAULT_EVERY * number: "cut" for number in CUTS}
         started = time.monotonic()
-        with xl.Session(testbed.endpoints(minimum=1, maximum=1), objective="bytes") as session:
+        with xl.Session(
+            testbed.endpoints(minimum=1, maximum=1), objective="bytes", transfer="direct"
+        ) as session:
             warm: Footprint | None = None
             for number in range(N_COMPUTES):
                 if time.monotonic() - started > BUDGET_SECONDS:
                     break
                 if number == N_WARM:
-                    warm = measure(testbed, session)
+                    warm = measure(testbed, session, links)
                 which = chance.randrange(len(works))
                 fault = kinds.get(number, chance.choice(["worker", "task", "task"]))
                 if number == 0 or number % FAULT_EVERY:
@@ -162,7 +198,7 @@ def test_many_computes_with_faults(  # noqa: PLR0915 - one story
                 xr.testing.assert_identical(result, expected[which])
             seconds = time.monotonic() - started
             n_done = sum(told.values())
-            end = measure(testbed, session)
+            end = measure(testbed, session, links)
         assert [each.gateway.list_clusters() for each in testbed.regions] == [(), ()]
         left = [
             each
@@ -174,9 +210,12 @@ def test_many_computes_with_faults(  # noqa: PLR0915 - one story
     with capsys.disabled():
         print(  # noqa: T201 - its figures are what it is for
             f"\nSoak: {n_done} computes in {seconds:.0f} s, faults {dict(told)}; "
+            f"{sum(each.n_reset for each in links.values())} connections reset; "
             f"after {N_WARM} computes {warm}, at the end {end}."
         )
     assert n_done >= 200, f"only {n_done} computes in {seconds:.0f} s"
+    assert told["cut"] == len(CUTS)
+    assert any(each.n_reset for each in links.values())
     assert not left
     assert end.n_tasks == 0
     assert end.n_clusters <= 2

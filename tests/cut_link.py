@@ -24,6 +24,8 @@ class CutLink:
         self._listener = socket.create_server(("127.0.0.1", 0))
         #: Where to connect to.
         self.port: int = self._listener.getsockname()[1]
+        #: How many connections were reset.
+        self.n_reset = 0
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._flows = threading.Event()
@@ -36,8 +38,20 @@ class CutLink:
         _shut(self._listener)
         self._accepting.join(10)
         with self._lock:
+            self.n_reset += len(self._open) // 2
             for each in self._open:
                 _shut(each)
+
+    @property
+    def n_files(self) -> int:
+        """How many files of this process it has open."""
+        with self._lock:
+            return len(self._open) + 1
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads of this process it has."""
+        return sum(each.is_alive() for each in self._threads)
 
     def stall(self) -> None:
         """Move nothing any more."""
