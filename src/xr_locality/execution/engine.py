@@ -54,7 +54,7 @@ from xr_locality.plan import words
 from xr_locality.plan.model import Moved, Partition, Plan
 from xr_locality.regions.model import Region
 
-__all__ = ["Run"]
+__all__ = ["Run", "n_workers"]
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +279,7 @@ class Run:
                 links=await self._open_links(partition, anew=attempt > 0),
                 annotations=self.annotations,
                 fall_back=self.transfer == "auto",
-                n_workers=_n_workers(connection),
+                n_workers=n_workers(connection),
                 stores=await self.staging.give(connection, partition, self.plan)
                 if self.staging is not None
                 else None,
@@ -401,9 +401,11 @@ class Run:
         self.links.forget(self.name)
 
 
-def _n_workers(connection: Connection) -> int:
+def n_workers(connection: Connection) -> int:
     """Count the workers that a region has, or may get."""
-    running = len(connection.client.scheduler_info(n_workers=-1)["workers"])
+    # An asynchronous client does not ask: it has been told a moment ago, of their number only.
+    told = connection.client.scheduler_info()
+    running: int = told.get("n_workers", len(told["workers"]))
     return max(1, running, getattr(connection.endpoint, "maximum", None) or 0)
 
 
