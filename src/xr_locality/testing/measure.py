@@ -230,9 +230,9 @@ class _Counted:
 
 
 def _reductions(place: _Place, quick: bool) -> Iterator[WorkResult]:
-    for rate, n_chunks in ((_SLOW, 32), (_RATE, 64)):
+    for rate in (_SLOW, _RATE):
         place.set_rate(rate)
-        work = Means(n_chunks=4 if quick else n_chunks, opener=place.opener)
+        work = Means(n_chunks=4 if quick else 64, opener=place.opener)
         compared = place.runner.compare(work, rounds=1 if quick else 3)
         yield _result(
             "reductions",
