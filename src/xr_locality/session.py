@@ -360,7 +360,7 @@ class Session:
         from xr_locality.endpoints.ledger import Ledger
 
         _, loop = self._holdings.open()
-        ledger = Ledger.of_user(self._settings.state_directory)
+        ledger = Ledger.of_user(self.settings().state_directory)
         return loop.run(
             find_clusters(
                 self._endpoints,

@@ -129,11 +129,11 @@ def test_reduction_of_a_moved_array_rounds_the_same(
 
 
 async def send_over_tcp(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Send messages over a connection of distributed's, and read them undeserialised."""
+    """Send messages, aligned, over a connection of distributed's; read them undeserialised."""
 
     async def send(comm: Any) -> None:
         for message in messages:
-            await comm.write(message)
+            await comm.write(remote.align(message, comm))
         assert await comm.read() == "OK"
         await comm.close()
 
@@ -151,7 +151,7 @@ def test_first_large_value_arrives_aligned_whatever_goes_before_it() -> None:
     """It is used as it came: nothing is copied, and what was sent with it is there too."""
     values = np.arange(10**5, dtype="f8")
     messages = [{"data": {"k" * n: to_serialize(values)}, "more": n} for n in range(1, 40)]
-    sent = asyncio.run(send_over_tcp(list(map(remote.align, messages))))
+    sent = asyncio.run(send_over_tcp(messages))
     for message, arrived in zip(messages, sent, strict=True):
         (received,) = arrived["data"].values()
         value, _ = asyncio.run(remote.receive(received))

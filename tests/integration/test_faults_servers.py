@@ -15,9 +15,11 @@ import psutil
 import pytest
 import xarray as xr
 from hearing import IOWA, OREGON, When
+from polling import until
 
 import xr_locality as xl
 from xr_locality import errors
+from xr_locality.execution import presence
 from xr_locality.testing import Testbed
 
 
@@ -59,6 +61,27 @@ def test_restarted_gateway_costs_what_was_unfinished(
     heard.join()
     xr.testing.assert_identical(result, slow.compute(scheduler="sync"))
     assert (before in gateway.list_clusters()) is not forgets
+
+
+def test_gateway_that_stays_away_is_one_error(
+    testbed: Testbed, slow: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the region, and the cluster that nobody could stop ends by itself."""
+    monkeypatch.setattr(presence, "RETURN_SECONDS", 2.0)
+    monkeypatch.setattr(presence, "REOPEN_SECONDS", 3.0)
+    gateway = testbed[IOWA].gateway
+    before = set(gateway.list_clusters())
+    heard = When(gateway.kill)
+    with xl.Session(testbed.endpoints(minimum=1, maximum=1), lease="5 s"):
+        try:
+            with pytest.raises(errors.EndpointError, match=str(IOWA)):
+                slow.locality.compute(callbacks=[heard])
+        finally:
+            heard.join()
+            gateway.restart(deadline=time.monotonic() + 30)
+        result = slow.locality.compute()
+    xr.testing.assert_identical(result, slow.compute(scheduler="sync"))
+    assert until(lambda: set(gateway.list_clusters()) <= before, seconds=60)
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -139,7 +139,7 @@ class Outbox(SchedulerPlugin):
                     return {"data": {}, "more": bool(mine.ready)}
                 types = {key: self._type_of(key) for key in data}
                 reply = {"data": data, "types": types, "more": bool(mine.ready)}
-                await comm.write(align(reply) if nbytes >= _FEW_NBYTES else reply)
+                await comm.write(align(reply, comm) if nbytes >= _FEW_NBYTES else reply)
                 del data, reply
                 # Written is not sent: the bytes are still here, in the connection's buffer.
                 await comm.read()

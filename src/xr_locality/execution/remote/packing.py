@@ -47,7 +47,7 @@ def pack(value: Any) -> Any:
     return _PERMUTED, np.ascontiguousarray(turned[ways]), ways, order
 
 
-def align(message: Mapping[str, Any]) -> dict[str, Any]:
+def align(message: Mapping[str, Any], comm: Any) -> dict[str, Any]:
     """Make the first large buffer of a message arrive where it may be used as it is.
 
     distributed reads it into one block of memory with all that goes before it, so it
@@ -58,6 +58,8 @@ def align(message: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     message : mapping of str to object
         What is to be sent; values are serialised already.
+    comm : Comm
+        Over which it will be sent: what the two ends have agreed on is part of the header.
 
     Returns
     -------
@@ -66,7 +68,8 @@ def align(message: Mapping[str, Any]) -> dict[str, Any]:
     """
     padded = {**message, _PAD: bytes(_ALIGNMENT)}
     before = 0
-    for frame in dumps(padded):
+    ends = {"sender": comm.local_info, "recipient": comm.remote_info, **comm.handshake_options}
+    for frame in dumps(padded, context=ends):
         if not isinstance(getattr(frame, "obj", frame), bytes):
             break
         before += frame_nbytes(frame)
