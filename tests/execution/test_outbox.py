@@ -110,6 +110,25 @@ def test_a_value_is_taken_when_it_is_made() -> None:
     run(test)
 
 
+def test_values_that_take_long_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often nothing was ready, and however many asked, somebody goes on asking."""
+    monkeypatch.setattr("xr_locality.execution.remote.inbox._POLL_SECONDS", 0.05)
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            for wave in range(3):
+                keys = [f"x{wave}-{n}" for n in range(4)]
+                getting = [asyncio.create_task(reader.get(key, wanted)) for key in keys]
+                # Many polls: each of those that ask finds nothing, again and again.
+                await asyncio.sleep(0.5)
+                futures = [there.client.submit(abs, -1, key=key, pure=False) for key in keys]
+                got = await asyncio.gather(*getting)
+                assert [each.value for each in got if each] == [1] * 4
+                del futures
+
+    run(test)
+
+
 def test_scheduler_holds_no_more_than_its_window() -> None:
     """However many read at once, a scheduler holds a window of bytes and one value."""
 

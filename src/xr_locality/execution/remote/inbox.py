@@ -190,13 +190,18 @@ class Inbox:
                 pause = min(pause * 2, 2.0)
                 continue
             pause = 0.1
-            if not reply["data"] and len(self._tasks) > 3:
+            if not reply["data"] and self._n_taking() > 1:
                 # Others wait already.
                 return
             if reply["more"]:
                 self._take_more()
             for key, sent in reply["data"].items():
                 await self._arrived(key, sent, reply["types"].get(key), started)
+
+    def _n_taking(self) -> int:
+        return sum(
+            name.startswith("take") and not task.done() for name, task in self._tasks.items()
+        )
 
     def _take_more(self) -> None:
         for number in range(_STREAMS):
