@@ -148,6 +148,42 @@ def test_killed_scheduler_is_made_up_for(
     assert _tasks_are_gone(session)
 
 
+@pytest.mark.parametrize("region", [OREGON, IOWA], ids=str)
+def test_killed_scheduler_is_made_up_for_where_values_are_relayed(
+    testbed: Testbed, session: xl.Session, many: xr.DataArray, region: xl.Region
+) -> None:
+    """What this process has carried to a region that is lost, it carries there again."""
+    expected = many.compute(scheduler="sync")
+
+    def kill() -> None:
+        for process in processes_of(testbed, str(region), "scheduler"):
+            process.kill()
+
+    # By way of this machine: its own share of the crossing is told first.
+    heard = When(kill, happens=lambda event: event.what == "moved", times=3)
+    result = many.locality.compute(callbacks=[heard], transfer="relay")
+    heard.join()
+    xr.testing.assert_identical(result, expected)
+    assert _tasks_are_gone(session)
+
+
+def test_scheduler_killed_while_results_are_left_there(
+    testbed: Testbed, session: xl.Session, many: xr.DataArray
+) -> None:
+    """Persisted results of a region that is lost while they are made are made again."""
+
+    def kill() -> None:
+        for process in processes_of(testbed, str(IOWA), "scheduler"):
+            process.kill()
+
+    heard = When(kill)
+    kept = many.locality.persist(callbacks=[heard])
+    heard.join()
+    assert heard.lost
+    result = kept.locality.compute()
+    xr.testing.assert_identical(result, many.compute(scheduler="sync"))
+
+
 def test_stopped_cluster_is_replaced(
     testbed: Testbed, session: xl.Session, slow: xr.DataArray, watched: Any
 ) -> None:

@@ -11,6 +11,7 @@ from dask.typing import Key
 from distributed import Future
 
 from xr_locality.endpoints.connection import Connection
+from xr_locality.errors import EndpointError
 from xr_locality.execution import remote
 
 __all__ = ["Relay"]
@@ -36,10 +37,10 @@ class _Mailer:
         return await self.sent[name]
 
     async def _send(self) -> None:
-        client = self.target.client
         while self.queued:
             values, self.queued = self.queued, {}
             try:
+                client = self.target.client
                 # Not direct: of a gateway's cluster only the scheduler can be reached.
                 held = await client.scatter(
                     values, hash=False, direct=False, timeout=_WORKER_SECONDS
@@ -103,7 +104,10 @@ class Relay:
                 try:
                     held = await mailer.send(name, received.value)
                     self._mailed[id(target), name] = held
-                except (OSError, TimeoutError) as error:
+                except Exception as error:
+                    # A client that has lost its scheduler raises what it likes.
+                    if not isinstance(error, OSError | TimeoutError) and _is_open(target):
+                        raise
                     raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
         finally:
             inbox.release(received.nbytes)
@@ -125,3 +129,10 @@ class Relay:
         for future in self._mailed.values():
             future.release()
         self._mailed.clear()
+
+
+def _is_open(connection: Connection) -> bool:
+    try:
+        return connection.client.status == "running"
+    except EndpointError:
+        return False
