@@ -7,6 +7,7 @@ import datetime
 import logging
 import pickle
 import secrets
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from xr_locality.regions.model import Region
 __all__ = ["PREFIX", "OpenStore", "Staging", "Stores"]
 
 logger = logging.getLogger(__name__)
+
+#: How often the deletion of a folder is tried, and seconds between two tries.
+_DELETIONS, _PAUSE_SECONDS = 5, 0.2
 
 #: Folders of ours begin with this, the date and a hyphen.
 PREFIX = "xr-locality-staged-"
@@ -184,6 +188,14 @@ class Staging:
         files, root = self._open(region)
         # The mark first: a worker that writes now finds it gone, and removes what it wrote.
         files.rm_file(f"{root}/{OPEN}")
-        files.invalidate_cache()
-        if files.exists(root):
-            files.rm(root, recursive=True)
+        for left in reversed(range(_DELETIONS)):
+            files.invalidate_cache()
+            if not files.exists(root):
+                return
+            try:
+                files.rm(root, recursive=True)
+            except OSError:
+                # Of a folder of files, what a worker removes meanwhile cannot be removed here.
+                if not left:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
