@@ -167,6 +167,8 @@ class ObjectServer(Server):
     def fail_next(self, times: int, *, status: int = 503) -> None:
         """Answer the next requests with an error, as an overloaded store does.
 
+        Forgets the requests before them.
+
         Parameters
         ----------
         times : int
@@ -179,13 +181,13 @@ class ObjectServer(Server):
         EndpointError
             If the server does not take it.
         """
+        self.clear_requests()
         answer = ask("POST", self._port, f"/.faults?status={status}&times={times}", host=self.host)
         if answer is None or answer.status != 204:
             raise EndpointError(
                 f"The object server of {str(self.region)!r} cannot be told to fail.",
                 region=str(self.region),
             )
-        self.clear_requests()
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
