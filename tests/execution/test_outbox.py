@@ -1,81 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client, Scheduler, Worker
+from distributed import Worker
+from outbox_world import MB, Cluster, cluster, inbox, n_gathers, run, wanted
 
 from xr_locality.execution import remote
-from xr_locality.execution.remote.outbox import TAKE, Outbox, close_outbox, open_outbox
-
-MB = 10**6
-
-
-@dataclass
-class Cluster:
-    """A cluster on this loop, and ways to its values."""
-
-    scheduler: Scheduler
-    client: Client
-
-    @property
-    def outbox(self) -> Outbox:
-        """What hands out its values."""
-        outbox: Any = self.scheduler.plugins["xr-locality-outbox-1"]
-        return outbox
-
-    def dialer(self) -> remote.Dialer:
-        """Make connections as a worker elsewhere does."""
-        return remote.Dialer(self.scheduler.address, self.client.connection_args, 2.0)
-
-
-@asynccontextmanager
-async def cluster(window: int = remote.WINDOW) -> AsyncIterator[Cluster]:
-    """Start a cluster of one worker whose scheduler hands out values."""
-    quiet: dict[str, Any] = {"dashboard": False, "port": 0, "host": "127.0.0.1"}
-    async with (
-        Scheduler(**quiet) as scheduler,
-        Worker(scheduler.address, nthreads=2, memory_limit=0),
-        Client(scheduler.address, asynchronous=True, set_as_default=False) as client,
-    ):
-        open_outbox(client.id, window, dask_scheduler=scheduler)
-        yield Cluster(scheduler, client)
-
-
-@asynccontextmanager
-async def inbox(there: Cluster, **how: Any) -> AsyncIterator[remote.Inbox]:
-    """Make a reader, and close it."""
-    made = remote.Inbox(there.dialer(), **how)
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a test within a time that only a hang exceeds."""
-
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await test()
-
-    asyncio.run(limited())
-
-
-def wanted() -> bool:
-    """Say that somebody still waits."""
-    return True
-
-
-def n_gathers(there: Cluster) -> int:
-    """Count how often the scheduler has collected values."""
-    told = [event for _, event in there.scheduler.get_events("all")]
-    return sum(event.get("action") == "gather" for event in told)
+from xr_locality.execution.remote.outbox import TAKE, close_outbox, open_outbox
 
 
 def test_small_values_go_together() -> None:
@@ -189,6 +123,29 @@ def test_broken_connections_are_made_up_for() -> None:
     run(test)
 
 
+def test_connections_that_break_while_nothing_is_ready_lose_nothing() -> None:
+    """What those who asked by them would have got goes to those who ask again."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            keys = [f"late-{n}" for n in range(4)]
+            getting = [asyncio.create_task(reader.get(key, wanted)) for key in keys]
+            for _ in range(3):
+                await asyncio.sleep(0.3)
+                for comm, operation in list(there.scheduler._comms.items()):
+                    if operation == TAKE:
+                        comm.abort()
+            await asyncio.sleep(0.3)
+            futures = []
+            for key in keys:
+                futures.append(there.client.submit(abs, -2, key=key, pure=False))
+                await futures[-1]
+            got = await asyncio.gather(*getting)
+            assert [each.value for each in got if each] == [2] * 4
+
+    run(test)
+
+
 def test_lost_value_is_waited_for() -> None:
     """A value whose worker is gone comes from the one that makes it again."""
 
@@ -202,6 +159,61 @@ def test_lost_value_is_waited_for() -> None:
             async with Worker(there.scheduler.address, nthreads=1, memory_limit=0):
                 assert (got := await getting) is not None
                 assert got.value == 1
+
+    run(test)
+
+
+def hold_up(there: Cluster, held_up: str) -> asyncio.Event:
+    """Let the scheduler never collect a value the first time it tries; tell when it does."""
+    gather, tried = there.scheduler.gather, asyncio.Event()
+
+    async def never_at_first(keys: Any, **how: Any) -> Any:
+        if held_up in keys and not tried.is_set():
+            tried.set()
+            await asyncio.Event().wait()
+        return await gather(keys, **how)
+
+    there.scheduler.gather = never_at_first  # type: ignore[method-assign]
+    return tried
+
+
+def test_worker_that_is_gone_is_not_waited_for() -> None:
+    """What is being collected from a worker that is lost is collected from another."""
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            other = await Worker(there.scheduler.address, nthreads=1, memory_limit=0)
+            futures = await there.client.scatter({"x": np.arange(9)}, broadcast=True)
+            tried = hold_up(there, "x")
+            getting = asyncio.create_task(reader.get("x", wanted))
+            await tried.wait()
+            await other.close()
+            got = await getting
+            assert got is not None
+            np.testing.assert_array_equal(got.value, np.arange(9))
+            del futures
+
+    run(test)
+
+
+def test_value_that_takes_long_does_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is collected, what gets ready later is taken."""
+    monkeypatch.setattr("xr_locality.execution.remote.inbox._POLL_SECONDS", 0.05)
+
+    async def test() -> None:
+        async with cluster() as there, inbox(there) as reader:
+            futures = await there.client.scatter({"x": np.arange(9)})
+            tried = hold_up(there, "x")
+            getting = [asyncio.create_task(reader.get(key, wanted)) for key in ("x", "late")]
+            await tried.wait()
+            # Many polls.
+            await asyncio.sleep(0.5)
+            late = there.client.submit(abs, -2, key="late")
+            assert (got := await getting[1]) is not None
+            assert got.value == 2
+            assert not getting[0].done()
+            getting[0].cancel()
+            del futures, late
 
     run(test)
 
@@ -272,10 +284,10 @@ def test_nothing_is_left_on_the_scheduler() -> None:
     async def test() -> None:
         async with cluster() as there:
             before = set(there.scheduler.handlers)
-            open_outbox("another", remote.WINDOW, dask_scheduler=there.scheduler)
+            await open_outbox("another", remote.WINDOW, dask_scheduler=there.scheduler)
             assert TAKE in before
-            close_outbox(there.client.id, dask_scheduler=there.scheduler)
+            await close_outbox(there.client.id, dask_scheduler=there.scheduler)
             assert TAKE not in there.scheduler.handlers
-            assert "xr-locality-outbox-1" not in there.scheduler.plugins
+            assert "xr-locality-outbox-2" not in there.scheduler.plugins
 
     run(test)

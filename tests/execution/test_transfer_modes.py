@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
+import subprocess
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -140,8 +142,37 @@ def test_interrupted_run_leaves_nothing_staged(clusters: dict[str, Any], store: 
     assert files_in(store) == []
 
 
-def test_full_store_is_one_clear_error(clusters: dict[str, Any], store: Path) -> None:
-    """A store that takes no more ends the run with an error that names the region and the key."""
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that has room for one value."""
+    if platform.system() != "Linux" or os.geteuid():
+        pytest.skip("Only root on Linux mounts a small disk.")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"A small disk could not be mounted: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_is_one_clear_error(clusters: dict[str, Any], small_disk: Path) -> None:
+    """A disk that fills up ends the run with one error, and is empty for the next."""
+    with xl.Session(clusters, transfer="stage", staging={GCP: str(small_disk)}) as session:
+        with pytest.raises(errors.TransferError, match=r"could not stage .*No space left"):
+            session.compute(crossing(3))
+        assert files_in(small_disk) == []
+        wanted = crossing(1)
+        (got,) = session.compute(wanted)
+    np.testing.assert_array_equal(got, wanted.compute(scheduler="sync"))
+    assert files_in(small_disk) == []
+
+
+def test_store_that_takes_no_such_file_is_one_clear_error(
+    clusters: dict[str, Any], store: Path
+) -> None:
+    """A store that refuses a value ends the run with an error that names region and key."""
 
     def limit(nbytes: int) -> None:
         import resource

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 import dask
-import psutil
+import dask.array as da
+import numpy as np
 import pytest
 import xarray as xr
 from hearing import IOWA, OREGON, When, has_crossed
+from testbed_processes import processes_of
 
 import xr_locality as xl
 from xr_locality import errors
-from xr_locality.testing import REGION_VARIABLE, Testbed
-from xr_locality.testing.watchdog import marked_processes
+from xr_locality.testing import Testbed
 
 
 def interrupt_when(started: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
@@ -36,18 +37,6 @@ def interrupt_when(started: Callable[[], bool], action: Callable[[], None]) -> t
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
-
-
-def processes_of(testbed: Testbed, region: str, kind: str) -> list[psutil.Process]:
-    """Find the schedulers or workers of an emulated region's clusters: not another test's."""
-    found = []
-    for process in marked_processes(testbed.marker):
-        try:
-            if process.environ().get(REGION_VARIABLE) == region and kind in process.cmdline():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 @pytest.fixture
@@ -125,6 +114,51 @@ def test_worker_killed_around_a_transfer_costs_a_recompute(
     result = many.locality.compute(callbacks=[heard])
     heard.join()
     xr.testing.assert_identical(result, expected)
+    assert _tasks_are_gone(session)
+
+
+@pytest.fixture
+def large() -> da.Array:
+    """Sums in Iowa of eight values of 40 MB from Oregon, which cross as streams."""
+    n, length = 8, 5_000_000
+
+    def make(block_id: Any = None) -> Any:
+        return np.full((1, length), block_id[0], "f8")
+
+    chunks, meta = ((1,) * n, (length,)), np.empty((0, 0))
+    made = da.map_blocks(make, chunks=chunks, dtype="f8", meta=meta)
+    with dask.annotate(locality=str(IOWA)):
+        summed: da.Array = xl.tag(made, str(OREGON)).map_blocks(
+            lambda values: values.sum(axis=1, keepdims=True),
+            chunks=((1,) * n, (1,)),
+            dtype="f8",
+            meta=meta,
+        )
+    return summed
+
+
+@pytest.mark.parametrize(
+    "fault", [("worker", 1), ("worker", 4), ("scheduler", 1), ("scheduler", 4)]
+)
+@pytest.mark.parametrize("region", [OREGON, IOWA], ids=str)
+def test_killed_while_large_values_cross(
+    testbed: Testbed,
+    session: xl.Session,
+    large: da.Array,
+    region: xl.Region,
+    fault: tuple[str, int],
+) -> None:
+    """Half a stream is of no use: whoever it breaks off with, the value comes whole."""
+    kind, times = fault
+
+    def kill() -> None:
+        for process in processes_of(testbed, region, kind):
+            process.kill()
+
+    heard = When(kill, happens=has_crossed, times=times)
+    (result,) = session.compute(large, callbacks=[heard])
+    heard.join()
+    np.testing.assert_array_equal(result[:, 0], np.arange(8) * 5_000_000.0)
     assert _tasks_are_gone(session)
 
 

@@ -62,8 +62,8 @@ class Opened:
     relayed: bool
 
 
-class _LinkPlugin(WorkerPlugin):
-    """Becomes a :class:`remote.Link` where it is unpickled."""
+class _ShippedPlugin(WorkerPlugin):
+    """Becomes a plugin of :mod:`remote` where it is unpickled."""
 
     def __init__(self, name: str, pickled: bytes) -> None:
         self.name = name
@@ -227,7 +227,7 @@ class Links:
                 self.patience_seconds,
                 dict(self._attempts.get(id(source), {})),
             )
-            await way.consumer.client.register_plugin(_LinkPlugin(opened.name, ship(link)))
+            await way.consumer.client.register_plugin(_ShippedPlugin(opened.name, ship(link)))
 
     async def serve(self, source: Connection, *, anew: bool = False) -> None:
         """Let a cluster's scheduler give its values to those who reach it.
@@ -314,8 +314,9 @@ class Links:
 
 async def _open_outbox(source: Connection) -> None:
     client = source.client
+    giver = pickle.dumps(_ShippedPlugin(remote.GIVER, ship(remote.Giver(remote.GIVER))))
     async with asyncio.timeout(_CALL_SECONDS):
-        await client.run_on_scheduler(Shipped(remote.open_outbox), client.id, remote.WINDOW)
+        await client.run_on_scheduler(Shipped(remote.open_outbox), client.id, remote.WINDOW, giver)
 
 
 async def _leave(farewell: Awaitable[Any]) -> None:

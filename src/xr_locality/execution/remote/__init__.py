@@ -14,7 +14,7 @@ from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
 from xr_locality.execution.remote.inbox import Inbox
 from xr_locality.execution.remote.keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.measure import measure_span, sizes_of
-from xr_locality.execution.remote.outbox import NOTICE, WINDOW, close_outbox, open_outbox
+from xr_locality.execution.remote.outbox import GIVER, NOTICE, WINDOW, close_outbox, open_outbox
 from xr_locality.execution.remote.packing import align, pack, receive, unpack
 from xr_locality.execution.remote.puller import Puller
 from xr_locality.execution.remote.readiness import (
@@ -27,12 +27,15 @@ from xr_locality.execution.remote.readiness import (
 )
 from xr_locality.execution.remote.sealing import seal
 from xr_locality.execution.remote.staging import Store, is_receipt, stage
+from xr_locality.execution.remote.streaming import Giver
 
 __all__ = [
+    "GIVER",
     "NOTICE",
     "TOPIC",
     "WINDOW",
     "Dialer",
+    "Giver",
     "Inbox",
     "Link",
     "LinkError",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,28 +87,49 @@ class Dialer:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
-    async def ask(self, operation: str, *, confirm: bool = False, **arguments: Any) -> Any:
+    async def ask(self, operation: str, **arguments: Any) -> Any:
         """Send one request, once.
 
         Parameters
         ----------
         operation : str
             A handler's name.
-        confirm : bool, optional
-            Whether to tell the handler that its answer has arrived, if it has data.
         **arguments : Any
             The handler's.
+        """
+        async with self.asking(operation, **arguments) as (reply, _):
+            return reply
+
+    @asynccontextmanager
+    async def asking(self, operation: str, **arguments: Any) -> AsyncIterator[tuple[Any, Any]]:
+        """Send one request, once, and go on talking to its handler.
+
+        Parameters
+        ----------
+        operation : str
+            A handler's name.
+        **arguments : Any
+            The handler's.
+
+        Yields
+        ------
+        reply : object
+            Its answer.
+        comm : Comm
+            The connection; closed if anything is raised in between.
         """
         pool = await self._opened()
         comm = await pool.connect(self.address, timeout=self.patience_seconds)
         try:
             reply = await send_recv(comm, op=operation, **arguments)
-            if confirm and reply and reply.get("data"):
-                await comm.write("OK")
+            self.met = True
+            yield reply, comm
+        except BaseException:
+            # What more comes by it is for nobody.
+            comm.abort()
+            raise
         finally:
             pool.reuse(self.address, comm)
-        self.met = True
-        return reply
 
     async def close(self) -> None:
         """Close the connections; may be called twice."""

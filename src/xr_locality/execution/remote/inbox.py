@@ -14,6 +14,7 @@ from dask.typing import Key
 from xr_locality.execution.remote.dialer import Dialer, LinkError
 from xr_locality.execution.remote.outbox import TAKE, WANT
 from xr_locality.execution.remote.packing import receive
+from xr_locality.execution.remote.streaming import read_on
 
 __all__ = ["Inbox", "Received"]
 
@@ -22,6 +23,9 @@ _REPLY_NBYTES = 16 * 2**20
 
 #: Replies on their way at a time: while one is asked for, others fill the link.
 _STREAMS = 4
+
+#: Requests without an answer that are enough where nothing is ready: one may take long.
+_ASKING = 2
 
 #: Seconds that the scheduler waits for a value before it says that there is none yet.
 _POLL_SECONDS = 10.0
@@ -75,6 +79,8 @@ class Inbox:
     #: What the scheduler must still be told: whether a key is wanted.
     _untold: dict[Key, bool] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    #: Requests that have no answer yet.
+    _asking: set[object] = field(default_factory=set)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def get(self, key: Key, is_wanted: Callable[[], bool]) -> Received | None:
@@ -170,17 +176,8 @@ class Inbox:
             while self.window is not None and self.held > self.window:
                 self._released.clear()
                 await self._released.wait()
-            started = time.monotonic()
             try:
-                reply = await self.dialer.ask(
-                    TAKE,
-                    confirm=True,
-                    reader=self.name,
-                    limit=_REPLY_NBYTES,
-                    seconds=_POLL_SECONDS,
-                )
-                if not isinstance(reply, dict):
-                    raise LinkError("the scheduler does not give its values any more", met=True)
+                found = await self._take_once()
             except (OSError, TimeoutError):
                 # Which values were lost with the connection, nobody knows. If it does
                 # not come back, telling fails, and with it all wishes.
@@ -190,18 +187,45 @@ class Inbox:
                 pause = min(pause * 2, 2.0)
                 continue
             pause = 0.1
-            if not reply["data"] and self._n_taking() > 1:
-                # Others wait already.
+            if not found and len(self._asking) >= _ASKING:
                 return
-            if reply["more"]:
-                self._take_more()
-            for key, sent in reply["data"].items():
-                await self._arrived(key, sent, reply["types"].get(key), started)
 
-    def _n_taking(self) -> int:
-        return sum(
-            name.startswith("take") and not task.done() for name, task in self._tasks.items()
-        )
+    async def _take_once(self) -> bool:
+        """Take what is ready; tell whether anything was."""
+        started = time.monotonic()
+        request = object()
+        self._asking.add(request)
+        try:
+            async with self.dialer.asking(
+                TAKE, reader=self.name, limit=_REPLY_NBYTES, seconds=_POLL_SECONDS
+            ) as (reply, comm):
+                self._asking.discard(request)
+                arrived = await self._receive(reply, comm)
+        finally:
+            self._asking.discard(request)
+        for key, sent, kind in arrived:
+            await self._arrived(key, sent, kind, started)
+        return bool(arrived)
+
+    async def _receive(self, reply: Any, comm: Any) -> list[tuple[Key, Any, str | None]]:
+        """Take what a reply brings, and confirm it: keys, values as sent, and types."""
+        if not isinstance(reply, dict):
+            raise LinkError("the scheduler does not give its values any more", met=True)
+        if reply["more"]:
+            self._take_more()
+        large = reply.get("large")
+        if large is None:
+            if reply["data"]:
+                await comm.write("OK")
+            return [(key, sent, reply["types"].get(key)) for key, sent in reply["data"].items()]
+        try:
+            sent = await read_on(large["head"], comm)
+        except OSError:
+            # Its worker was lost, or the connection: this value only.
+            comm.abort()
+            self._tell(large["key"], wanted=True)
+            return []
+        return [(large["key"], sent, large["type"])]
 
     def _take_more(self) -> None:
         for number in range(_STREAMS):
