@@ -21,6 +21,7 @@ from distributed import Client, SubprocessCluster
 import xr_locality as xl
 from benchmarks.alternation import Samples, median_ratio, median_seconds, take_turns
 from benchmarks.effort import FULL
+from benchmarks.tls_chain import tls_chain
 from xr_locality.errors import MissingDependencyError
 from xr_locality.testing import Testbed
 from xr_locality.testing.shaped_link import ShapedLink
@@ -185,7 +186,8 @@ class AgainstWorkerToWorker:
     The same values are made and taken: by two workers of one cluster, the one of which
     gets them from the other; by two plain clusters; and by two gateways' clusters, whose
     values pass schedulers, a proxy and TLS twice. The contract: at least 0.35 of the first
-    between plain clusters, and 0.2 through gateways.
+    between plain clusters, and 0.2 through gateways. What TLS twice and a proxy leave of
+    the machine is measured beside them, without dask.
     """
 
     timeout = 300
@@ -217,6 +219,7 @@ class AgainstWorkerToWorker:
                     client.compute(taken, optimize_graph=False).result()
 
             ways = {
+                "TLS twice and a proxy": stack.enter_context(tls_chain()),
                 "worker to worker": worker_to_worker,
                 "plain": lambda work: plain.compute(_crossing(*work)),
                 "gateways": lambda work: gateways.compute(_crossing(*work)),
@@ -243,12 +246,23 @@ class AgainstWorkerToWorker:
         """Bytes a second through gateways, over those from worker to worker."""
         return median_ratio(unshaped.samples[size], "worker to worker", over="gateways")
 
+    def track_gateways_ratio_to_tls(self, unshaped: _Unshaped, size: str) -> float:
+        """Bytes a second through gateways, over those that TLS twice and a proxy allow."""
+        return median_ratio(unshaped.samples[size], "TLS twice and a proxy", over="gateways")
+
+    def track_tls_ratio(self, unshaped: _Unshaped, size: str) -> float:
+        """Bytes a second that TLS twice and a proxy allow, over those from worker to worker."""
+        return median_ratio(
+            unshaped.samples[size], "worker to worker", over="TLS twice and a proxy"
+        )
+
     def track_worker_to_worker(self, unshaped: _Unshaped, size: str) -> float:
         """Megabytes a second from worker to worker, for scale."""
         n, nbytes = _UNSHAPED[size]
         return n * nbytes / _MB / median_seconds(unshaped.samples[size], "worker to worker")
 
     track_ratio.unit = track_gateways_ratio.unit = "ratio"
+    track_gateways_ratio_to_tls.unit = track_tls_ratio.unit = "ratio"
     track_worker_to_worker.unit = "MB/s"
 
 
