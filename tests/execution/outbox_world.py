@@ -39,7 +39,7 @@ class Cluster:
 @asynccontextmanager
 async def cluster(window: int = remote.WINDOW, *, streams: bool = True) -> AsyncIterator[Cluster]:
     """Start a cluster of one worker whose scheduler hands out values."""
-    quiet: dict[str, Any] = {"dashboard": False, "port": 0, "host": "127.0.0.1"}
+    quiet: dict[str, Any] = {"dashboard_address": ":0", "port": 0, "host": "127.0.0.1"}
     async with (
         Scheduler(**quiet) as scheduler,
         Worker(scheduler.address, nthreads=2, memory_limit=0) as worker,

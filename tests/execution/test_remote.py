@@ -20,6 +20,7 @@ import xarray as xr
 from dask._task_spec import Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
+from distributed import Client
 from distributed.comm import connect, listen
 from distributed.protocol import to_serialize
 from distributed.protocol.core import dumps, loads
@@ -365,3 +366,37 @@ def test_clusters_need_not_have_the_package(
     assert_same(got, compute_plainly(wanted)[0])
     assert set(report.plan.regions) == set(report.by_region)
     assert len(report.plan.regions) == 2
+
+
+@pytest.mark.slow
+def test_large_values_are_streamed_from_workers_without_the_package(tmp_path: Path) -> None:
+    """What lets workers give their large values as streams comes to them by value."""
+
+    def count_gathers(dask_scheduler: Any) -> int:
+        told = [event for _, event in dask_scheduler.get_events("all")]
+        return sum(event.get("action") == "gather" for event in told)
+
+    n, length = 3, 3_000_000
+    made = da.random.default_rng(0).random((n, length), chunks=(1, length))
+    made = xl.tag(made, "aws:us-west-2")
+    with dask.annotate(locality="gcp:us-central1"):
+        summed = made.map_blocks(
+            lambda values: values.sum(axis=1, keepdims=True), chunks=(1, 1), meta=np.empty((0, 0))
+        )
+    with (
+        bare_clusters(tmp_path, "aws:us-west-2", "gcp:us-central1") as endpoints,
+        xl.Session(endpoints, transfer="direct") as session,
+        Client(endpoints["aws:us-west-2"], set_as_default=False) as client,
+    ):
+        # Workers learn of it while the first run starts.
+        session.compute(summed)
+        before = client.run_on_scheduler(count_gathers)
+        (got,) = session.compute(summed + 1)
+        assert client.run_on_scheduler(count_gathers) == before
+        crossed = [
+            nbytes
+            for (_, target), nbytes in session.reports[-1].moved.items()
+            if str(target) == "gcp:us-central1"
+        ]
+    assert crossed == [n * length * 8]
+    np.testing.assert_array_equal(got, (summed + 1).compute(scheduler="sync"))

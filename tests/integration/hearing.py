@@ -1,10 +1,12 @@
-"""Does something to a run that is under way, from a thread of its own."""
+"""Hears what happens in a run, does something to it, and sees what is left of it."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from polling import until
 
 import xr_locality as xl
 
@@ -64,3 +66,22 @@ class When:
         """Wait until it is done, and see that it was."""
         assert self._thread is not None, "what was waited for did not happen often enough"
         self._thread.join()
+
+
+def tasks_are_gone(session: xl.Session) -> bool:
+    """Poll both schedulers until they hold no task."""
+
+    def count(dask_scheduler: Any = None) -> int:
+        return len(dask_scheduler.tasks)
+
+    async def ask() -> int:
+        assert session._pool is not None
+        counts = [
+            await connection.client.run_on_scheduler(count)
+            for connection in session._pool.connections.values()
+        ]
+        return sum(counts)
+
+    loop = session._loop
+    assert loop is not None
+    return until(lambda: loop.run(ask()) == 0)

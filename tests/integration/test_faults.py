@@ -13,11 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import dask
-import dask.array as da
-import numpy as np
 import pytest
 import xarray as xr
-from hearing import IOWA, OREGON, When, has_crossed
+from hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
 from testbed_processes import processes_of
 
 import xr_locality as xl
@@ -114,52 +112,7 @@ def test_worker_killed_around_a_transfer_costs_a_recompute(
     result = many.locality.compute(callbacks=[heard])
     heard.join()
     xr.testing.assert_identical(result, expected)
-    assert _tasks_are_gone(session)
-
-
-@pytest.fixture
-def large() -> da.Array:
-    """Sums in Iowa of eight values of 40 MB from Oregon, which cross as streams."""
-    n, length = 8, 5_000_000
-
-    def make(block_id: Any = None) -> Any:
-        return np.full((1, length), block_id[0], "f8")
-
-    chunks, meta = ((1,) * n, (length,)), np.empty((0, 0))
-    made = da.map_blocks(make, chunks=chunks, dtype="f8", meta=meta)
-    with dask.annotate(locality=str(IOWA)):
-        summed: da.Array = xl.tag(made, str(OREGON)).map_blocks(
-            lambda values: values.sum(axis=1, keepdims=True),
-            chunks=((1,) * n, (1,)),
-            dtype="f8",
-            meta=meta,
-        )
-    return summed
-
-
-@pytest.mark.parametrize(
-    "fault", [("worker", 1), ("worker", 4), ("scheduler", 1), ("scheduler", 4)]
-)
-@pytest.mark.parametrize("region", [OREGON, IOWA], ids=str)
-def test_killed_while_large_values_cross(
-    testbed: Testbed,
-    session: xl.Session,
-    large: da.Array,
-    region: xl.Region,
-    fault: tuple[str, int],
-) -> None:
-    """Half a stream is of no use: whoever it breaks off with, the value comes whole."""
-    kind, times = fault
-
-    def kill() -> None:
-        for process in processes_of(testbed, region, kind):
-            process.kill()
-
-    heard = When(kill, happens=has_crossed, times=times)
-    (result,) = session.compute(large, callbacks=[heard])
-    heard.join()
-    np.testing.assert_array_equal(result[:, 0], np.arange(8) * 5_000_000.0)
-    assert _tasks_are_gone(session)
+    assert tasks_are_gone(session)
 
 
 @pytest.mark.parametrize("region", ["aws:us-west-2", "gcp:us-central1"])
@@ -179,7 +132,7 @@ def test_killed_scheduler_is_made_up_for(
     result = slow.locality.compute(callbacks=[callback])
     killer.join()
     xr.testing.assert_identical(result, expected)
-    assert _tasks_are_gone(session)
+    assert tasks_are_gone(session)
 
 
 @pytest.mark.parametrize("region", [OREGON, IOWA], ids=str)
@@ -198,7 +151,7 @@ def test_killed_scheduler_is_made_up_for_where_values_are_relayed(
     result = many.locality.compute(callbacks=[heard], transfer="relay")
     heard.join()
     xr.testing.assert_identical(result, expected)
-    assert _tasks_are_gone(session)
+    assert tasks_are_gone(session)
 
 
 def test_scheduler_killed_while_results_are_left_there(
@@ -254,35 +207,14 @@ def test_interrupt_cancels_in_every_region(
     with pytest.raises(KeyboardInterrupt):
         slow.locality.compute(callbacks=[callback])
     interrupter.join()
-    assert _tasks_are_gone(session)
+    assert tasks_are_gone(session)
     xr.testing.assert_identical(slow.locality.compute(), slow.compute(scheduler="sync"))
-
-
-def _tasks_are_gone(session: xl.Session) -> bool:
-    """Poll both schedulers until they hold no task."""
-
-    def count(dask_scheduler: Any = None) -> int:
-        return len(dask_scheduler.tasks)
-
-    async def ask() -> int:
-        assert session._pool is not None
-        counts = [
-            await connection.client.run_on_scheduler(count)
-            for connection in session._pool.connections.values()
-        ]
-        return sum(counts)
-
-    assert session._loop is not None
-    deadline = time.monotonic() + 15
-    while (left := session._loop.run(ask())) and time.monotonic() < deadline:
-        threading.Event().wait(0.1)
-    return left == 0
 
 
 def test_success_leaves_no_task(session: xl.Session, slow: xr.DataArray) -> None:
     """After a run the schedulers hold nothing of it."""
     slow.locality.compute()
-    assert _tasks_are_gone(session)
+    assert tasks_are_gone(session)
 
 
 def test_own_exception_reaches_the_user(session: xl.Session, a: xr.Dataset, b: xr.Dataset) -> None:
@@ -298,7 +230,7 @@ def test_own_exception_reaches_the_user(session: xl.Session, a: xr.Dataset, b: x
     assert "gcp:us-central1" in note
     assert "mean_agg" in note
     assert "gateway" in note
-    assert _tasks_are_gone(session)
+    assert tasks_are_gone(session)
 
 
 SCRIPT = """

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -288,11 +288,8 @@ class Outbox(SchedulerPlugin):
             large = {"key": key, "head": opened["head"], "type": self._type_of(key)}
             more = bool(self._reader(reader).ready)
             await comm.write({"data": {}, "large": large, "more": more})
-            try:
+            with suppress(OSError):
                 await pass_on(source, comm, opened["nbytes"])
-            except OSError:
-                source.abort()
-                comm.abort()
         except BaseException:
             source.abort()
             raise

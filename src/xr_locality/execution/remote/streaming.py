@@ -9,12 +9,14 @@ reader reads them to where they stay.
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from typing import Any
 
 import dask
 import numpy as np
 from dask.typing import Key
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol.serialize import Serialize, Serialized, serialize
@@ -63,14 +65,21 @@ class Giver(WorkerPlugin):
         """Handle: tell what a value is, then send its bytes."""
         if key not in self.worker.data or not can_stream(comm):
             return {"status": "unable"}
-        header, frames = serialize(Serialize(self.worker.data[key]), on_error="raise")
+        value = Serialize(self.worker.data[key])
+        header, frames = await asyncio.to_thread(serialize, value, on_error="raise")
         views: list[memoryview] = [ensure_memoryview(frame) for frame in frames]
         sizes = [view.nbytes for view in views]
         head = pickle.dumps((header, sizes))
         await comm.write({"status": "OK", "head": head, "nbytes": sum(sizes)})
-        for view in views:
-            for start in range(0, view.nbytes, _TURN_NBYTES):
-                await comm.stream.write(view[start : start + _TURN_NBYTES])
+        try:
+            stream = _stream_of(comm)
+            for view in views:
+                for start in range(0, view.nbytes, _TURN_NBYTES):
+                    await stream.write(view[start : start + _TURN_NBYTES])
+        except BaseException:
+            # Whatever else was written to it would be taken for the value.
+            comm.abort()
+            raise
         return Status.dont_reply
 
 
@@ -79,6 +88,14 @@ def can_stream(comm: Any) -> bool:
     return getattr(comm, "stream", None) is not None and not dask.config.get(
         "distributed.comm.compression", False
     )
+
+
+def _stream_of(comm: Any) -> Any:
+    """Get what carries the bytes of a connection: one that is closed has it no more."""
+    stream = comm.stream
+    if stream is None:
+        raise CommClosedError("the connection was closed")
+    return stream
 
 
 async def pass_on(source: Any, reader: Any, nbytes: int) -> None:
@@ -94,21 +111,28 @@ async def pass_on(source: Any, reader: Any, nbytes: int) -> None:
     Raises
     ------
     OSError
-        If either is gone. What has been passed on is of no use then.
+        If either is gone. Both are closed then, and what was passed on is of no use.
     """
-    half = BUFFERS_NBYTES // 2
-    buffers = [memoryview(bytearray(min(half, nbytes))) for _ in range(2)]
-    writing = None
-    for start in range(0, nbytes, half):
-        buffers.reverse()
-        part = buffers[0][: min(half, nbytes - start)]
-        await source.stream.read_into(part)
+    try:
+        incoming, outgoing = _stream_of(source), _stream_of(reader)
+        half = BUFFERS_NBYTES // 2
+        buffers = [memoryview(bytearray(min(half, nbytes))) for _ in range(2)]
+        writing = None
+        for start in range(0, nbytes, half):
+            buffers.reverse()
+            part = buffers[0][: min(half, nbytes - start)]
+            await incoming.read_into(part)
+            if writing is not None:
+                await writing
+            writing = outgoing.write(part)
         if writing is not None:
             await writing
-        writing = reader.stream.write(part)
-    if writing is not None:
-        await writing
-    await reader.read()
+        await reader.read()
+    except BaseException:
+        # Whatever else was written to them would be taken for the value.
+        source.abort()
+        reader.abort()
+        raise
 
 
 async def read_on(head: bytes, comm: Any) -> Any:
@@ -132,11 +156,12 @@ async def read_on(head: bytes, comm: Any) -> Any:
         If the connection breaks first.
     """
     header, sizes = pickle.loads(head)
+    stream = _stream_of(comm)
     frames = []
     for size in sizes:
         frame = np.empty(size, "u1").data
         for start in range(0, size, _TURN_NBYTES):
-            await comm.stream.read_into(frame[start : start + _TURN_NBYTES])
+            await stream.read_into(frame[start : start + _TURN_NBYTES])
         frames.append(frame)
     await comm.write("OK")
     return Serialized(header, frames)
