@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
+
+import xr_locality as xl
 from xr_locality.testing.pair import REGIONS
 
 
@@ -31,3 +34,12 @@ def two_clusters(*, processes: bool) -> Iterator[dict[str, Any]]:
             )
             for region in REGIONS
         }
+
+
+@contextmanager
+def kept_open(session: xl.Session) -> Iterator[xl.Session]:
+    """Make a session the current one, and leave it open for the next test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "close", lambda: None)
+        with session:
+            yield session

@@ -10,6 +10,7 @@ import intake
 import numpy as np
 import pytest
 import xarray as xr
+from clusters import kept_open
 
 from xr_locality import Session
 from xr_locality.testing import Testbed
@@ -75,9 +76,7 @@ def shared_session(testbed: Testbed) -> Iterator[Session]:
 
 
 @pytest.fixture
-def session(shared_session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    """The module's session as the current one, left open for the next test."""
-    with monkeypatch.context() as patch:
-        patch.setattr(shared_session, "close", lambda: None)
-        with shared_session:
-            yield shared_session
+def session(shared_session: Session) -> Iterator[Session]:
+    """The module's session as the current one."""
+    with kept_open(shared_session) as session:
+        yield session

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import xarray as xr
+from clusters import kept_open
 from cut_link import CutLink
 from hearing import IOWA, When
 
@@ -51,15 +52,11 @@ def open_session(testbed: Testbed, link: CutLink) -> Iterator[xl.Session]:
 
 
 @pytest.fixture
-def session(
-    open_session: xl.Session, link: CutLink, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[xl.Session]:
+def session(open_session: xl.Session, link: CutLink) -> Iterator[xl.Session]:
     """That session, whole, as the current one."""
     link.mend()
-    with monkeypatch.context() as patch:
-        patch.setattr(open_session, "close", lambda: None)
-        with open_session:
-            yield open_session
+    with kept_open(open_session) as session:
+        yield session
     link.mend()
 
 

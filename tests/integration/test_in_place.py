@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import two_clusters
+from clusters import kept_open, two_clusters
 
 import xr_locality as xl
 from xr_locality import errors
@@ -29,12 +29,10 @@ def open_session() -> Iterator[xl.Session]:
 
 
 @pytest.fixture
-def session(open_session: xl.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[xl.Session]:
-    """The module's session as the current one, left open for the next test."""
-    with monkeypatch.context() as patch:
-        patch.setattr(open_session, "close", lambda: None)
-        with open_session:
-            yield open_session
+def session(open_session: xl.Session) -> Iterator[xl.Session]:
+    """The module's session as the current one."""
+    with kept_open(open_session) as session:
+        yield session
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Any
 import dask
 import pytest
 import xarray as xr
+from polling import until
 
 import xr_locality as xl
 from xr_locality import errors
@@ -31,19 +32,9 @@ WEST = "aws:us-west-2"
 IDLE_SECONDS = 2.0
 
 
-def poll(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Wait until a condition holds; whether it did in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        threading.Event().wait(0.05)
-    return condition()
-
-
 def stays(condition: Callable[[], bool], *, seconds: float) -> bool:
     """Whether a condition holds all the time."""
-    return not poll(lambda: not condition(), seconds=seconds)
+    return not until(lambda: not condition(), seconds=seconds)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +116,7 @@ def test_lease_ends_the_cluster_of_a_killed_process(testbed: Testbed) -> None:
         (name,) = set(gateway.list_clusters()) - before
         assert stays(lambda: name in gateway.list_clusters(), seconds=4), "its process lives"
         kill(process)
-        assert poll(lambda: name not in gateway.list_clusters(), seconds=15)
+        assert until(lambda: name not in gateway.list_clusters(), seconds=15)
 
 
 def test_lease_leaves_adopted_clusters_alone() -> None:
@@ -157,7 +148,7 @@ def test_persisted_data_keep_a_cluster_from_idling_out(idle_bed: Testbed) -> Non
         assert stays(lambda: name in gateway.list_clusters(), seconds=3 * IDLE_SECONDS)
         assert held.sum().compute() == 8
         del held
-        assert poll(lambda: name not in gateway.list_clusters(), seconds=15)
+        assert until(lambda: name not in gateway.list_clusters(), seconds=15)
         assert session.compute(ones.sum())[0] == 4
 
 
@@ -175,7 +166,7 @@ def test_a_run_keeps_clusters_that_wait(idle_bed: Testbed) -> None:
             )
             assert await waiting
             await connection.restore(1)
-            gone = asyncio.to_thread(poll, lambda: not gateway.list_clusters(), seconds=15)
+            gone = asyncio.to_thread(until, lambda: not gateway.list_clusters(), seconds=15)
             assert await gone
 
     asyncio.run(body())
@@ -378,7 +369,7 @@ def test_cancelling_the_await_cancels_in_every_region(
     asyncio.run(body())
     assert session._loop is not None
     loop = session._loop
-    assert poll(lambda: loop.run(left()) == 0, seconds=15)
+    assert until(lambda: loop.run(left()) == 0, seconds=15)
     assert_same(session.compute(a.t.mean())[0], a.t.mean().compute(scheduler="sync"))
 
 

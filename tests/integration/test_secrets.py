@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from clusters import kept_open
 
 import xr_locality as xl
 from xr_locality.testing import Testbed
@@ -165,12 +166,10 @@ def test_of_runs_that_fail(
     runs = len(session.reports)
 
     def write() -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session, "close", lambda: None)
-            with session:
-                difference.to_dataset(name="t").locality.to_zarr(
-                    nowhere, policy={"rules": {nowhere: str(GCP)}}, storage_options=options
-                )
+        with kept_open(session):
+            difference.to_dataset(name="t").locality.to_zarr(
+                nowhere, policy={"rules": {nowhere: str(GCP)}}, storage_options=options
+            )
 
     with wrong:
         shown = [

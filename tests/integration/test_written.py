@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from clusters import kept_open
 
 import xr_locality as xl
 
@@ -42,9 +43,7 @@ def session() -> Iterator[xl.Session]:
 
 
 @pytest.fixture
-def dataset(
-    tmp_path: Path, session: xl.Session, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[xr.Dataset]:
+def dataset(tmp_path: Path, session: xl.Session) -> Iterator[xr.Dataset]:
     """A dataset of sources in two regions, with what zarr has to keep, in a session."""
     rng = np.random.default_rng(2)
     fields = {}
@@ -66,10 +65,8 @@ def dataset(
         },
         attrs={"title": "made"},
     ).drop_encoding()
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "close", lambda: None)
-        with session:
-            yield made
+    with kept_open(session):
+        yield made
 
 
 def contents(path: Path) -> dict[str, str]:
