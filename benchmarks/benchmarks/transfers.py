@@ -276,7 +276,7 @@ class _Memory:
 class MemoryOnTheWay:
     """What do client and schedulers hold while 4 GB of boundary values cross?
 
-    The contract: a window of 256 MiB and one value on the scheduler that gives them; 64 MiB, four
+    The contract: a window of 256 MiB and one reply on the scheduler that gives them; 64 MiB, four
     replies and the buffers of connections on a client that relays; whatever crosses in all.
     """
 
