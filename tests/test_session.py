@@ -380,7 +380,10 @@ def test_adopted_clusters_stay_open(clusters: dict[str, Any], difference: xr.Dat
     with Session(clusters, objective="bytes") as made, ThreadPoolExecutor(4) as threads:
         list(threads.map(made.compute, [difference, difference + 1, difference * 2]))
         assert clients_of(clusters)
-        assert len(plugins_of(clusters)) == 1
+        # The way to the other cluster once, and on both what gives large values.
+        links = [name for name in plugins_of(clusters) if "giver" not in name]
+        assert len(links) == 1
+        assert until(lambda: len(plugins_of(clusters)) == 3)
     assert until(lambda: not clients_of(clusters)), clients_of(clusters)
     assert all(cluster.scheduler.workers for cluster in clusters.values())
     assert plugins_of(clusters) == []

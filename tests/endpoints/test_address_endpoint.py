@@ -139,6 +139,30 @@ def test_a_scheduler_that_goes_is_noticed(run: Run) -> None:
     run(body())
 
 
+def test_what_a_client_that_has_given_up_is_asked_is_a_connection_error(
+    cluster: LocalCluster, run: Run
+) -> None:
+    """When a client no longer tries to reach its scheduler, that is no error of Python's."""
+
+    async def body() -> None:
+        endpoint = to_endpoint(cluster)
+        assert endpoint is not None
+        async with await endpoint.open(region=WEST, deadline_seconds=20) as connection:
+            assert await connection.run_on_scheduler(abs, -1) == 1
+            assert list((await connection.run_on_workers(abs, -2)).values()) == [2]
+            assert len(await connection.scheduler.ncores()) == 1
+            # As it does after half a minute without an answer.
+            await connection.client.close()
+            with pytest.raises(ConnectionError, match="lost its scheduler"):
+                _ = connection.scheduler
+            with pytest.raises(ConnectionError, match="lost its scheduler"):
+                await connection.run_on_scheduler(abs, -1)
+            with pytest.raises(ConnectionError, match="lost its scheduler"):
+                await connection.run_on_workers(abs, -1)
+
+    run(body())
+
+
 def test_closed_clusters_and_clients_are_refused() -> None:
     """What is closed already cannot be adopted, and says so at once."""
     with (

@@ -130,6 +130,47 @@ class Connection(ABC):
         return self._client
 
     @property
+    def scheduler(self) -> Any:
+        """The scheduler's handlers, to be called.
+
+        Raises
+        ------
+        ConnectionError
+            If the connection is closed, or the client has given the scheduler up.
+        """
+        return self._reached().scheduler
+
+    async def run_on_scheduler(self, function: Any, *args: Any) -> Any:
+        """Run a function on the scheduler.
+
+        Raises
+        ------
+        ConnectionError
+            As for :attr:`scheduler`, or if the scheduler does not answer.
+        Exception
+            What the function raises.
+        """
+        return await self._reached().run_on_scheduler(function, *args)
+
+    async def run_on_workers(self, function: Any, *args: Any) -> dict[str, Any]:
+        """Run a function on each worker; those that are lost meanwhile are left out.
+
+        Raises
+        ------
+        ConnectionError
+            As for :attr:`scheduler`, or if the scheduler does not answer.
+        """
+        answers: dict[str, Any] = await self._reached().run(function, *args, on_error="ignore")
+        return answers
+
+    def _reached(self) -> Client:
+        """Get the client, which has no scheduler once it has given up to reconnect."""
+        client = self._client
+        if self._state is not ConnectionState.OPEN or client is None or client.scheduler is None:
+            raise ConnectionError(f"{self!r} has lost its scheduler")
+        return client
+
+    @property
     def route(self) -> Route:
         """The way to the scheduler; known once open, and still when closed."""
         if self._route is None:

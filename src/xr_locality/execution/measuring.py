@@ -105,10 +105,9 @@ class Measuring:
         """Ask each scheduler what the run's tasks have done, before they are forgotten."""
 
         async def ask(region: Region, submission: Submission) -> None:
-            client = submission.connection.client
             try:
                 async with asyncio.timeout(_MEASURE_SECONDS):
-                    self._measured[region] = await client.run_on_scheduler(
+                    self._measured[region] = await submission.connection.run_on_scheduler(
                         Shipped(remote.measure_span), submission.span_id
                     )
             except (OSError, TimeoutError, ClosedClientError) as error:
@@ -124,7 +123,7 @@ class Measuring:
             by_region.setdefault(kept.region, []).append(kept)
         for region, staying in by_region.items():
             async with asyncio.timeout(ANSWER_SECONDS):
-                sizes = await self.state.connections[region].client.run_on_scheduler(
+                sizes = await self.state.connections[region].run_on_scheduler(
                     Shipped(remote.sizes_of), [each.future.key for each in staying]
                 )
             for each, nbytes in zip(staying, sizes, strict=True):
@@ -137,9 +136,7 @@ class Measuring:
         async def ask(connection: Connection) -> None:
             try:
                 async with asyncio.timeout(_MEASURE_SECONDS):
-                    answers = await connection.client.run(
-                        Shipped(collect_reads), state.name, on_error="ignore"
-                    )
+                    answers = await connection.run_on_workers(Shipped(collect_reads), state.name)
             except (OSError, TimeoutError, ClosedClientError) as error:
                 logger.info(
                     "Region %s does not tell what it has read: %r", connection.region, error

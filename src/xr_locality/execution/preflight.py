@@ -266,7 +266,7 @@ class _Region:
 
     @property
     def _scheduler(self) -> Any:
-        return self.connection.client.scheduler
+        return self.connection.scheduler
 
     async def _worker_versions(self, *, but: Collection[str] = ()) -> list[Mapping[str, Any]]:
         # Those that come meanwhile are late.

@@ -308,15 +308,16 @@ class Links:
         for source, serving in outboxes.values():
             await asyncio.wait({serving})
             if source.endpoint.adopted and source.alive and not _has_failed(serving):
-                client = source.client
-                await _leave(client.run_on_scheduler(Shipped(remote.close_outbox), client.id))
+                forgotten = Shipped(remote.close_outbox)
+                await _leave(source.run_on_scheduler(forgotten, source.client.id))
 
 
 async def _open_outbox(source: Connection) -> None:
-    client = source.client
     giver = pickle.dumps(_ShippedPlugin(remote.GIVER, ship(remote.Giver(remote.GIVER))))
     async with asyncio.timeout(_CALL_SECONDS):
-        await client.run_on_scheduler(Shipped(remote.open_outbox), client.id, remote.WINDOW, giver)
+        await source.run_on_scheduler(
+            Shipped(remote.open_outbox), source.client.id, remote.WINDOW, giver
+        )
 
 
 async def _leave(farewell: Awaitable[Any]) -> None:
