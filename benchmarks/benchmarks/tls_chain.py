@@ -8,14 +8,17 @@ little as can be done for each byte on this way.
 
 from __future__ import annotations
 
-import multiprocessing
+import pickle
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from distributed.security import Security
@@ -32,16 +35,24 @@ _PROXY_NBYTES: Final = 2**18
 def tls_chain() -> Iterator[Callable[[tuple[int, int]], None]]:
     """Start the processes, and yield what lets so many values of so many bytes pass."""
     security = Security.temporary()
-    spawning = multiprocessing.get_context("spawn")
-    ports = spawning.Queue()
-    processes = []
     port = 0
-    try:
-        for part in (_give, _pass_on, _proxy):
-            process = spawning.Process(target=part, args=(security, port, ports), daemon=True)
-            process.start()
-            processes.append(process)
-            port = ports.get(timeout=60)
+    with ExitStack() as stack:
+        for part in _PARTS:
+            # Not by multiprocessing, which would run asv's main module again.
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", __name__],
+                    cwd=Path(__file__).parents[1],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(pickle.dumps((part, security, port)))
+            process.stdin.close()
+            port = int(process.stdout.readline())
         with _dialed(security, port) as chain:
 
             def take(work: tuple[int, int]) -> None:
@@ -51,14 +62,10 @@ def tls_chain() -> Iterator[Callable[[tuple[int, int]], None]]:
                     _fill(chain, np.empty(nbytes, "u1").data)
 
             yield take
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
 
 
-def _give(security: Security, _: int, ports: Any) -> None:
-    with _accepted(security, ports) as reader:
+def _give(security: Security, _: int) -> None:
+    with _accepted(security) as reader:
         while request := reader.recv(_REQUEST.size):
             n, nbytes = _REQUEST.unpack(request)
             for _ in range(n):
@@ -68,8 +75,8 @@ def _give(security: Security, _: int, ports: Any) -> None:
                     reader.sendall(value[start : start + _WRITE_NBYTES])
 
 
-def _pass_on(security: Security, port: int, ports: Any) -> None:
-    with _dialed(security, port) as source, _accepted(security, ports) as reader:
+def _pass_on(security: Security, port: int) -> None:
+    with _dialed(security, port) as source, _accepted(security) as reader:
         buffer = memoryview(bytearray(_BUFFER_NBYTES))
         while request := reader.recv(_REQUEST.size):
             source.sendall(request)
@@ -82,9 +89,9 @@ def _pass_on(security: Security, port: int, ports: Any) -> None:
                 left -= len(part)
 
 
-def _proxy(_: Security, port: int, ports: Any) -> None:
+def _proxy(_: Security, port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        ports.put(server.getsockname()[1])
+        _tell_port(server)
         reader, _address = server.accept()
         with reader, socket.create_connection(("127.0.0.1", port)) as source:
             threading.Thread(target=_copy, args=(reader, source), daemon=True).start()
@@ -111,9 +118,25 @@ def _dialed(security: Security, port: int) -> ssl.SSLSocket:
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
 
 
-def _accepted(security: Security, ports: Any) -> ssl.SSLSocket:
+def _tell_port(server: socket.socket) -> None:
+    sys.stdout.write(f"{server.getsockname()[1]}\n")
+    sys.stdout.flush()
+
+
+def _accepted(security: Security) -> ssl.SSLSocket:
     context: ssl.SSLContext = security.get_listen_args("scheduler")["ssl_context"]
     with socket.create_server(("127.0.0.1", 0)) as server:
-        ports.put(server.getsockname()[1])
+        _tell_port(server)
         reader, _ = server.accept()
         return context.wrap_socket(reader, server_side=True)
+
+
+_PARTS: Final[dict[str, Callable[[Security, int], None]]] = {
+    "give": _give,
+    "pass on": _pass_on,
+    "proxy": _proxy,
+}
+
+if __name__ == "__main__":
+    asked, shared, dialed = pickle.load(sys.stdin.buffer)
+    _PARTS[asked](shared, dialed)
