@@ -7,9 +7,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
+# The pages show what the benchmarks' harness measures and simulates.
+sys.path.insert(1, str(HERE.parent))
 # The pages' kernels are processes of their own; they take their regions and data from here.
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(HERE / "_examples"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    [str(HERE / "_examples"), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 # What a page shows must not depend on who builds it. dask writes its defaults there.
 os.environ["DASK_LOCALITY__PROGRESS"] = "false"

@@ -38,8 +38,8 @@ from intake.readers.readers import FileReader
 if TYPE_CHECKING:
     import xarray as xr
 
-    from xr_locality.catalog.entry import OpenEntry
-    from xr_locality.regions.model import Region
+    from xr_locality.catalog.open_entry import OpenEntry
+    from xr_locality.regions.region import Region
     from xr_locality.regions.tag import Tag
 
 __all__ = ["IcechunkReader", "KerchunkReader", "LocalityReader", "NetCDFReader"]
@@ -112,9 +112,9 @@ class LocalityReader(FileReader):  # type: ignore[misc]  # Intake has no types.
         return self.data, options
 
     def _entry(self, data: Any, options: Mapping[str, Any]) -> OpenEntry:
-        from xr_locality.catalog.entry import OpenEntry
+        from xr_locality.catalog.entry_tags import Level
         from xr_locality.catalog.formats import Opening
-        from xr_locality.catalog.tags import Level
+        from xr_locality.catalog.open_entry import OpenEntry
 
         options = dict(options)
         if root := getattr(data, "root", ""):

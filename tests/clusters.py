@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import xr_locality as xl
-from xr_locality.testing.pair import REGIONS
+from support.pair import REGIONS
 
 
 @contextmanager

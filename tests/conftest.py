@@ -13,7 +13,7 @@ import dask
 import pytest
 import xarray as xr
 
-from xr_locality.regions.registry import REGISTRY
+from xr_locality.regions.tag_registry import REGISTRY
 
 # Shells start what runs in the background with interrupts ignored, and children
 # inherit that: tests of Ctrl-C need it to be as in a terminal.
@@ -54,7 +54,7 @@ def clean_state() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Write the two sources of programs, once."""
-    from xr_locality.testing.programs import write_sources
+    from support.programs import write_sources
 
     return write_sources(tmp_path_factory.mktemp("sources"))
 
@@ -62,6 +62,6 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture
 def sources(stores: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
     """Open the two sources of programs, each in its region."""
-    from xr_locality.testing.programs import open_sources
+    from support.programs import open_sources
 
     return open_sources(stores)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xr_locality.testing.results import Machine, Results, ScaleResult, WayResult, WorkResult
+from benchmarks.harness.results import Machine, Results, ScaleResult, WayResult, WorkResult
 
 
 def make_results() -> Results:

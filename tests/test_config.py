@@ -18,7 +18,7 @@ import yaml
 
 from xr_locality import config, errors
 from xr_locality.config import Budget, LinkSetting, Settings, parse_budget, read
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 
 @pytest.fixture(autouse=True)

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from clusters import REGIONS, two_clusters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xr_locality as xl
+from clusters import REGIONS, two_clusters
+from support.answers import assert_same, compute_plainly
+from support.inprocess import run_here
+from support.invariants import check_plan
+from support.programs import Program
+from support.strategies import programs
 from xr_locality.session import Session
-from xr_locality.testing.answers import assert_same, compute_plainly
-from xr_locality.testing.inprocess import run_here
-from xr_locality.testing.invariants import check_plan
-from xr_locality.testing.programs import Program
-from xr_locality.testing.strategies import programs
 
 pytestmark = [
     pytest.mark.slow,

@@ -20,10 +20,10 @@ import xarray as xr
 from dask.local import get_sync
 
 import xr_locality as xl
+from support.answers import assert_same, compute_plainly
 from xr_locality.errors import BudgetError, EndpointError
 from xr_locality.routing import _DISPATCHER
 from xr_locality.session import Session, current_session
-from xr_locality.testing.answers import assert_same, compute_plainly
 
 ARRAY = da.arange(12, chunks=4)
 

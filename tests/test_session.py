@@ -17,10 +17,11 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import two_clusters
-from polling import until
 
 import xr_locality as xl
+from clusters import two_clusters
+from polling import until
+from support.answers import assert_same, compute_plainly
 from xr_locality.errors import (
     BudgetError,
     ConfigurationError,
@@ -31,7 +32,6 @@ from xr_locality.errors import (
     RegionError,
 )
 from xr_locality.session import Session, current_session
-from xr_locality.testing.answers import assert_same, compute_plainly
 
 NAMED = {"aws:us-west-2": None, "gcp:us-central1": None}
 

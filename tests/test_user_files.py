@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xr_locality.user_files import cache_directory, state_directory, write_whole
+from xr_locality.runtime.user_files import cache_directory, state_directory, write_whole
 
 
 @pytest.mark.parametrize(

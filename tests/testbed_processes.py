@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing import REGION_VARIABLE, Testbed
 from xr_locality.testing.watchdog import marked_processes
 

@@ -9,12 +9,12 @@ import xarray as xr
 
 from xr_locality import api, routing
 from xr_locality.errors import RegionError
-from xr_locality.execution.awaiting import awaited
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
+from xr_locality.runtime.awaiting import awaited
 
 if TYPE_CHECKING:
+    from xr_locality.display.source_table import SourceTable
     from xr_locality.plan.model import Plan
-    from xr_locality.plan.table import SourceTable
 
 __all__ = ["LocalityAccessor"]
 
@@ -65,7 +65,7 @@ class LocalityAccessor:
     @property
     def sources(self) -> SourceTable:
         """A small table of what is read: URL, region, evidence, variables, stored bytes."""
-        from xr_locality.plan.table import SourceTable
+        from xr_locality.display.source_table import SourceTable
 
         return SourceTable(api.sources(self._obj))
 

@@ -9,14 +9,14 @@ from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source, survey
-from xr_locality.regions.detect import Chain
+from xr_locality.regions.chain import Chain
 from xr_locality.regions.lookup import Lookup
-from xr_locality.regions.model import Region
-from xr_locality.regions.registry import REGISTRY
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Tag
+from xr_locality.regions.tag_registry import REGISTRY
 from xr_locality.session import current_session
-from xr_locality.sources.walk import find_sources
+from xr_locality.sources.search import find_sources
 
 __all__ = ["compute", "persist", "plan", "sources", "tag", "where"]
 

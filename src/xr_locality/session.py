@@ -17,30 +17,30 @@ from dask.typing import Key
 from xr_locality import config
 from xr_locality.config import Settings
 from xr_locality.errors import LocalityError
-from xr_locality.execution.awaiting import awaited
-from xr_locality.execution.holdings import Holdings
+from xr_locality.execution.session_resources import Holdings
 from xr_locality.graph.collections import Bundle, unpack
-from xr_locality.graph.held import HeldValue, hold
+from xr_locality.graph.persisted import HeldValue, hold
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.build import build_plan
-from xr_locality.plan.circumstances import Circumstances
+from xr_locality.plan.context import Circumstances
 from xr_locality.plan.model import Plan
 from xr_locality.plan.residency import Residency
 from xr_locality.regions.allowed import Allowed
-from xr_locality.regions.detect import Chain
-from xr_locality.regions.model import Region
+from xr_locality.regions.chain import Chain
+from xr_locality.regions.region import Region
+from xr_locality.runtime.awaiting import awaited
 
 if TYPE_CHECKING:
     from xr_locality.endpoints import Endpoint, EndpointPool
-    from xr_locality.endpoints.base import EndpointFacts
     from xr_locality.endpoints.clusters import ClusterFacts
-    from xr_locality.execution.attended import Told
-    from xr_locality.execution.audit import Audit
-    from xr_locality.execution.gathering import Kept
-    from xr_locality.execution.loop import BackgroundLoop
+    from xr_locality.endpoints.endpoint import EndpointFacts
+    from xr_locality.execution.gather import Kept
+    from xr_locality.execution.metrics.audit import Audit
+    from xr_locality.execution.metrics.report import Report
     from xr_locality.execution.progress import Callback
-    from xr_locality.execution.report import Report
-    from xr_locality.execution.transfer import Links
+    from xr_locality.execution.runner import Told
+    from xr_locality.execution.transport.cluster_links import Links
+    from xr_locality.runtime.event_loop import BackgroundLoop
 
 __all__ = ["Session", "current_session"]
 
@@ -444,7 +444,7 @@ class Session:
         return build_plan(bundle, circumstances, session=self)
 
     def _audit(self, settings: Settings) -> Audit:
-        from xr_locality.execution.audit import Audit
+        from xr_locality.execution.metrics.audit import Audit
 
         return Audit(settings)
 
@@ -462,7 +462,7 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
-        from xr_locality.execution.attended import run_attended
+        from xr_locality.execution.runner import run_attended
 
         values, report = run_attended(
             plan,

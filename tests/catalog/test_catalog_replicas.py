@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from clusters import two_clusters
 
 import xr_locality as xl
+from clusters import two_clusters
+from support.inprocess import run_here, submitted
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,
@@ -25,8 +26,7 @@ from xr_locality.errors import (
     RegionError,
     SourceError,
 )
-from xr_locality.regions.model import Region
-from xr_locality.testing.inprocess import run_here, submitted
+from xr_locality.regions.region import Region
 from xr_locality.testing.objects import ObjectServer
 
 WEST, IOWA, IRELAND = map(Region.parse, ("aws:us-west-2", "gcp:us-central1", "aws:eu-west-1"))

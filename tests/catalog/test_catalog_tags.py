@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from xr_locality.catalog.tags import Level, read_tag
+from xr_locality.catalog.entry_tags import Level, read_tag
 from xr_locality.errors import ConfigurationError, LocalityError, RegionError
 from xr_locality.regions import Region, Replica, Store, Tag
 

@@ -18,6 +18,7 @@ import yaml
 from intake.readers import datatypes
 
 import xr_locality as xl
+from support.inprocess import run_here
 from xr_locality.catalog.drivers import IcechunkSource, KerchunkSource, NetCDFSource
 from xr_locality.catalog.readers import (
     IcechunkReader,
@@ -27,7 +28,6 @@ from xr_locality.catalog.readers import (
 )
 from xr_locality.errors import ConfigurationError, RegionError
 from xr_locality.regions import REGISTRY, Region, Store
-from xr_locality.testing.inprocess import run_here
 
 WEST = Region.parse("aws:us-west-2")
 TAG = {"locality": {"region": str(WEST)}}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from xr_locality.demo.accesses import count_accesses
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.testing import AccessRecord
 
 AWS, GCP = Region.parse("aws:us-west-2"), Region.parse("gcp:us-central1")

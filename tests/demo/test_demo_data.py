@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xr_locality.demo.data import daily_field, model_run
+from xr_locality.demo.datasets import daily_field, model_run
 
 
 class TestModelRun:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xr_locality.demo.data import daily_field, model_run
+from xr_locality.demo.datasets import daily_field, model_run
 from xr_locality.demo.questions import Question, difference, lines_of, warming
 
 

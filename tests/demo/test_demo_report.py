@@ -3,17 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sample_results import make_results
 
+from benchmarks.harness.results_page import lay_out_works, render_report
+from sample_results import make_results
 from xr_locality.cli import main
-from xr_locality.demo.report import lay_out_works, render_report
 from xr_locality.errors import MissingDependencyError
 
 
 @pytest.fixture
 def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide matplotlib."""
-    monkeypatch.setattr("xr_locality.demo.report.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmarks.harness.results_page.find_spec", lambda name: None)
 
 
 class TestPage:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from polling import until
 
 PATIENCE_SECONDS = 60.0

@@ -9,7 +9,7 @@ import dask
 import pytest
 from dask_gateway.auth import BasicAuth, GatewayAuth, JupyterHubAuth, KerberosAuth
 
-from xr_locality.endpoints.auth import parse_auth
+from xr_locality.endpoints.gateway.auth import parse_auth
 from xr_locality.errors import ConfigurationError
 
 

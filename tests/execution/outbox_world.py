@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Client, Scheduler, Worker
 
 from xr_locality.execution import remote
-from xr_locality.execution.remote.outbox import Outbox, open_outbox
+from xr_locality.execution.remote.value_server import Outbox, open_outbox
 
 MB = 10**6
 

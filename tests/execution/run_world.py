@@ -9,8 +9,7 @@ from random import Random
 
 from dask.typing import Key
 
-from xr_locality.execution.machine import PartitionKeys, RunMachine
-from xr_locality.execution.messages import (
+from xr_locality.execution.events import (
     Cancel,
     Computed,
     Event,
@@ -30,7 +29,8 @@ from xr_locality.execution.messages import (
     Vanished,
     Verify,
 )
-from xr_locality.regions.model import Region
+from xr_locality.execution.machine import PartitionKeys, RunMachine
+from xr_locality.regions.region import Region
 
 #: Share of what happens that are faults, and of these that end the run.
 _FAULTS, _INTERRUPTS = 0.2, 0.02

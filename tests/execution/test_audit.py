@@ -17,7 +17,7 @@ import pytest
 
 import xr_locality as xl
 from xr_locality import config, errors
-from xr_locality.execution.audit import Audit
+from xr_locality.execution.metrics.audit import Audit
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from xr_locality.execution.awaiting import Cancellation, awaited
-from xr_locality.execution.loop import BackgroundLoop
+from xr_locality.runtime.awaiting import Cancellation, awaited
+from xr_locality.runtime.event_loop import BackgroundLoop
 
 variable: ContextVar[str] = ContextVar("variable", default="nobody's")
 

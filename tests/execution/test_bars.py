@@ -13,7 +13,7 @@ import dask.array as da
 import pytest
 
 import xr_locality as xl
-from xr_locality.execution.bars import Bars, NotebookBars, expected_crossings, watch
+from xr_locality.display.bars import Bars, NotebookBars, expected_crossings, watch
 from xr_locality.execution.progress import Progress
 from xr_locality.plan.model import Plan
 

@@ -13,10 +13,10 @@ import xarray as xr
 import zarr
 
 import xr_locality as xl
-from xr_locality.execution.counting import count_reads
-from xr_locality.execution.remote.counting import CountingStore, collect_reads
-from xr_locality.sources.walk import find_sources
-from xr_locality.testing.inprocess import run_here
+from support.inprocess import run_here
+from xr_locality.execution.metrics.read_counting import count_reads
+from xr_locality.execution.remote.counting_store import CountingStore, collect_reads
+from xr_locality.sources.search import find_sources
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
 ENDPOINTS = {str(AWS): None, str(GCP): None}
@@ -87,7 +87,7 @@ def test_brings_its_code_along(stored: tuple[Path, xr.Dataset]) -> None:
     import cloudpickle
 
     pickled = cloudpickle.dumps(layer)
-    assert b"xr_locality.execution.counting" not in pickled
+    assert b"xr_locality.execution.metrics.read_counting" not in pickled
     assert pickle.loads(pickled).keys() == layer.keys()
 
 

@@ -13,12 +13,12 @@ import xarray as xr
 
 import xr_locality as xl
 from xr_locality.errors import SourceError
+from xr_locality.execution.checks.residency_check import check_residency
 from xr_locality.execution.progress import Progress
-from xr_locality.execution.residency import check_residency
 from xr_locality.plan.model import Plan, Transfer
-from xr_locality.regions.registry import REGISTRY
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Tag
+from xr_locality.regions.tag_registry import REGISTRY
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
 ENDPOINTS = {str(AWS): None, str(GCP): None}

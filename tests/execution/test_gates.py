@@ -8,7 +8,7 @@ from dask._task_spec import DependenciesMapping, Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
 
-from xr_locality.execution.remote.gates import gate
+from xr_locality.execution.remote.prefetch_limit import gate
 
 N_PAIRS = 20
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import pytest
 
 from xr_locality.errors import ExecutionError
-from xr_locality.execution.loop import BackgroundLoop
+from xr_locality.runtime.event_loop import BackgroundLoop
 
 
 @pytest.fixture

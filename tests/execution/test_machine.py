@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_world import World
 
-from xr_locality.execution.machine import PartitionKeys, RunMachine
-from xr_locality.execution.messages import (
+from support.strategies import Moment, partition_keys, run_moments
+from xr_locality.execution.events import (
     Cancel,
     Computed,
     Event,
@@ -29,8 +29,8 @@ from xr_locality.execution.messages import (
     Vanished,
     Verify,
 )
-from xr_locality.regions.model import Region
-from xr_locality.testing.strategies import Moment, partition_keys, run_moments
+from xr_locality.execution.machine import PartitionKeys, RunMachine
+from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")

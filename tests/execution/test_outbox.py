@@ -9,7 +9,7 @@ from distributed import Worker
 from outbox_world import MB, Cluster, cluster, inbox, n_gathers, run, wanted
 
 from xr_locality.execution import remote
-from xr_locality.execution.remote.outbox import TAKE, close_outbox, open_outbox
+from xr_locality.execution.remote.value_server import TAKE, close_outbox, open_outbox
 
 
 def test_small_values_go_together() -> None:
@@ -46,7 +46,7 @@ def test_a_value_is_taken_when_it_is_made() -> None:
 
 def test_values_that_take_long_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often nothing was ready, and however many asked, somebody goes on asking."""
-    monkeypatch.setattr("xr_locality.execution.remote.inbox._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("xr_locality.execution.remote.value_client._POLL_SECONDS", 0.05)
 
     async def test() -> None:
         async with cluster() as there, inbox(there) as reader:
@@ -198,7 +198,7 @@ def test_worker_that_is_gone_is_not_waited_for() -> None:
 
 def test_value_that_takes_long_does_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is collected, what gets ready later is taken."""
-    monkeypatch.setattr("xr_locality.execution.remote.inbox._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("xr_locality.execution.remote.value_client._POLL_SECONDS", 0.05)
 
     async def test() -> None:
         async with cluster() as there, inbox(there) as reader:
@@ -261,9 +261,9 @@ def test_value_that_cannot_be_deserialised_fails_at_once() -> None:
 
 def test_scheduler_out_of_reach_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler that never answers ends all waits within its time."""
-    from xr_locality.execution.remote import dialer
+    from xr_locality.execution.remote import rpc_client
 
-    monkeypatch.setattr(dialer, "FIRST_CONTACT_SECONDS", 0.3)
+    monkeypatch.setattr(rpc_client, "FIRST_CONTACT_SECONDS", 0.3)
 
     async def test() -> None:
         reader = remote.Inbox(remote.Dialer("tcp://127.0.0.1:1", {}, 1.0))

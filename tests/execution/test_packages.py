@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xr_locality.execution.packages import COMPARED, compare, installed, needed_by
+from xr_locality.execution.checks.environment import COMPARED, compare, installed, needed_by
 
 
 def needed(collection: Any) -> frozenset[str]:

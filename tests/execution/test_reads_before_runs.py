@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from xr_locality.execution import remote
-from xr_locality.execution.reads import Read, reads_of
+from xr_locality.execution.checks.trial_reads import Read, reads_of
 from xr_locality.execution.ship import ship
 
 

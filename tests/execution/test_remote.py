@@ -29,9 +29,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import xr_locality as xl
+from support.answers import assert_same, compute_plainly
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped, ship
-from xr_locality.testing.answers import assert_same, compute_plainly
 
 VALUES = np.random.default_rng(0).random((4, 5, 6)).astype("f4")
 

@@ -10,8 +10,8 @@ import pytest
 from distributed import Worker
 from outbox_world import MB, Cluster, cluster, inbox, n_gathers, run, wanted
 
-from xr_locality.execution.remote.outbox import GIVER, close_outbox
 from xr_locality.execution.remote.streaming import BUFFERS_NBYTES, GIVE
+from xr_locality.execution.remote.value_server import GIVER, close_outbox
 
 random = np.random.default_rng(0)
 

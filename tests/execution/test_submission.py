@@ -18,6 +18,7 @@ from dask.local import get_sync
 from dask.typing import Key
 
 import xr_locality as xl
+from support.answers import assert_same
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
@@ -29,11 +30,10 @@ from xr_locality.execution.submission import (
     submit_whole,
     wanted_key,
 )
-from xr_locality.execution.transfer import Opened
+from xr_locality.execution.transport.cluster_links import Opened
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Boundary, Plan
-from xr_locality.regions.model import Region
-from xr_locality.testing.answers import assert_same
+from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")

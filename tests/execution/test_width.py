@@ -6,7 +6,7 @@ import dask.array as da
 import pytest
 
 import xr_locality as xl
-from xr_locality.execution.width import workers_for
+from xr_locality.execution.parallelism import workers_for
 
 
 @pytest.mark.parametrize(("threads", "workers"), [(1, 12), (4, 3), (5, 3), (100, 1)])

@@ -10,7 +10,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.execution.engine import n_workers
+from xr_locality.execution.run import n_workers
 
 
 @pytest.mark.parametrize(("maximum", "expected"), [(None, 3), (2, 3), (8, 8)])

@@ -16,8 +16,8 @@ from dask.utils import ensure_dict
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.needs import structure_of
-from xr_locality.graph.sizes import Size, SizeEstimator
+from xr_locality.graph.dependencies import structure_of
+from xr_locality.graph.sizes.estimator import Size, SizeEstimator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ import pytest
 import xarray as xr
 from dask.local import get_sync
 
+from support.answers import assert_same, compute_plainly
 from xr_locality.graph.collections import Bundle, is_expression, unpack
-from xr_locality.testing.answers import assert_same, compute_plainly
 
 
 def run(bundle: Bundle) -> tuple[Any, ...]:

@@ -14,8 +14,8 @@ import pytest
 import xarray as xr
 from dask.local import get_sync
 
+from support.answers import assert_same, compute_plainly
 from xr_locality.graph.expression import default_get, take_apart
-from xr_locality.testing.answers import assert_same, compute_plainly
 
 ARRAY = da.ones((6, 4), chunks=(2, 2))
 

@@ -8,8 +8,8 @@ from dask.layers import ArrayOverlapLayer
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.names import ListedKeys, Overlap
-from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.layer_keys import ListedKeys, Overlap
+from xr_locality.graph.sizes.estimator import SizeEstimator
 
 CHUNKS = [((5, 4, 7), (6,)), ((4, 4), (3, 5, 9, 3)), ((10,), (10, 2)), ((3, 3, 3, 3, 3, 3),)]
 DEPTHS = [{0: (1, 1)}, {0: (2, 2), 1: (1, 1)}, {0: (2, 0), 1: (0, 1)}, {0: (0, 3)}, {1: (2, 2)}]

@@ -14,9 +14,9 @@ from measured_sizes import compared
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.held import HeldValue, hold, reveal
-from xr_locality.graph.sizes import ANNOTATION, GUESSED_NBYTES, Size, SizeEstimator
-from xr_locality.regions.model import Region
+from xr_locality.graph.persisted import HeldValue, hold, reveal
+from xr_locality.graph.sizes.estimator import ANNOTATION, GUESSED_NBYTES, Size, SizeEstimator
+from xr_locality.regions.region import Region
 
 VALUES = da.from_array(np.random.default_rng(0).random((30, 20)).astype("f4"), chunks=(7, 8))
 

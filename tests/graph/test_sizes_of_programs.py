@@ -9,7 +9,7 @@ import pytest
 from measured_sizes import BY_VALUES, LABELS, MASKS, NOTHING_KNOWN, Listed, check
 from sized_programs import ARRAYS, OBJECTS, XARRAYS
 
-from xr_locality.testing.realistic import PROGRAMS, open_models, write_models
+from support.realistic import PROGRAMS, open_models, write_models
 
 #: Every program whose sizes are not all exact, with the reason and the bound.
 LISTED: Final = {

@@ -20,8 +20,8 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.needs import structure_of
-from xr_locality.graph.structure import Structure
+from xr_locality.graph.dependencies import structure_of
+from xr_locality.graph.task_table import Structure
 
 ONES = da.ones((60, 8, 6), chunks=(10, 4, 3))
 HELD = da.from_array(np.arange(60.0 * 8 * 6).reshape(60, 8, 6), chunks=(10, 4, 3))

@@ -10,8 +10,8 @@ import intake
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import kept_open
 
+from clusters import kept_open
 from xr_locality import Session
 from xr_locality.testing import Testbed
 

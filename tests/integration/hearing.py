@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from polling import until
-
 import xr_locality as xl
+from polling import until
 
 OREGON = xl.Region.parse("aws:us-west-2")
 IOWA = xl.Region.parse("gcp:us-central1")

@@ -12,12 +12,12 @@ from typing import Any, Final
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import kept_open, two_clusters
 from distributed import get_worker
 
 import xr_locality as xl
+from clusters import kept_open, two_clusters
+from support.answers import assert_same
 from xr_locality import errors
-from xr_locality.testing.answers import assert_same
 
 AWS, GCP = "aws:us-west-2", "gcp:us-central1"
 

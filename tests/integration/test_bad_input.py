@@ -47,7 +47,7 @@ def test_malformed_region_in_endpoints(difference: xr.DataArray) -> None:
 
 def test_source_of_unknown_region(testbed: Testbed, a: xr.Dataset) -> None:
     """A store that nobody knows the region of is named, with three ways to say it."""
-    from xr_locality.regions.registry import REGISTRY
+    from xr_locality.regions.tag_registry import REGISTRY
 
     REGISTRY.clear()
     with pytest.raises(errors.RegionError, match=r"s3://.*is not known.*tag"):

@@ -16,9 +16,9 @@ import dask
 import pytest
 import xarray as xr
 from hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
-from testbed_processes import processes_of
 
 import xr_locality as xl
+from testbed_processes import processes_of
 from xr_locality import errors
 from xr_locality.testing import Testbed
 
@@ -275,16 +275,16 @@ def test_falls_back_to_relay_where_workers_cannot_dial(
     testbed: Testbed, a: xr.Dataset, b: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where workers do not reach the other gateway's proxy, values go by way of here."""
-    from xr_locality.execution import transfer
-    from xr_locality.execution.remote import dialer
+    from xr_locality.execution.remote import rpc_client
+    from xr_locality.execution.transport import cluster_links
 
     def behind_a_firewall(source: Any) -> tuple[str, Any]:
         # Nothing listens on that port: only this machine reaches the real one.
         name = source.scheduler_address.rpartition("/")[2]
         return f"gateway://127.0.0.1:9/{name}", source.security
 
-    monkeypatch.setattr(dialer, "FIRST_CONTACT_SECONDS", 2.0)
-    monkeypatch.setattr(transfer, "way_to", behind_a_firewall)
+    monkeypatch.setattr(rpc_client, "FIRST_CONTACT_SECONDS", 2.0)
+    monkeypatch.setattr(cluster_links, "way_to", behind_a_firewall)
     difference = a.t.mean("time") - b.t.mean("time")
     # Not those of the module's session, which has its ways already, and would be shared.
     with xl.Session(testbed.endpoints(minimum=1, maximum=2)) as session:

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import xarray as xr
-from clusters import kept_open
-from cut_link import CutLink
 from hearing import IOWA, When
 
 import xr_locality as xl
+from clusters import kept_open
+from cut_link import CutLink
 from xr_locality import errors
-from xr_locality.execution import presence, transfer
+from xr_locality.execution import liveness
+from xr_locality.execution.transport import cluster_links
 from xr_locality.testing import Testbed
 
 
@@ -78,7 +79,7 @@ def test_region_out_of_sight_for_a_while_is_found_again(
 ) -> None:
     """Cut off for 5 s, the same cluster is sent again what is unfinished."""
     # On a busy machine it takes longer to be seen again.
-    monkeypatch.setattr(presence, "RETURN_SECONDS", 60.0)
+    monkeypatch.setattr(liveness, "RETURN_SECONDS", 60.0)
     slow.locality.compute()
     before = name_of_cluster(session)
     when = When(lambda: cut_for(link, 5.0))
@@ -103,7 +104,7 @@ def between(
             name = source.scheduler_address.rpartition("/")[2]
             return f"gateway://127.0.0.1:{cut.port}/{name}", source.security
 
-        monkeypatch.setattr(transfer, "way_to", way_to)
+        monkeypatch.setattr(cluster_links, "way_to", way_to)
         assert session._links is not None
         # So that this test's way is opened.
         session._links._ways.clear()
@@ -157,8 +158,8 @@ def test_region_out_of_sight_for_good_is_one_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A region that stays away ends the run in time; its cluster is ended."""
-    monkeypatch.setattr(presence, "RETURN_SECONDS", 4.0)
-    monkeypatch.setattr(presence, "REOPEN_SECONDS", 4.0)
+    monkeypatch.setattr(liveness, "RETURN_SECONDS", 4.0)
+    monkeypatch.setattr(liveness, "REOPEN_SECONDS", 4.0)
     slow.locality.compute()
     when = When(link.cut)
     started = time.monotonic()

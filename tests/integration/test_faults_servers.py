@@ -15,11 +15,11 @@ import psutil
 import pytest
 import xarray as xr
 from hearing import IOWA, OREGON, When
-from polling import until
 
 import xr_locality as xl
+from polling import until
 from xr_locality import errors
-from xr_locality.execution import presence
+from xr_locality.execution import liveness
 from xr_locality.testing import Testbed
 
 
@@ -67,8 +67,8 @@ def test_gateway_that_stays_away_is_one_error(
     testbed: Testbed, slow: xr.DataArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the region, and the cluster that nobody could stop ends by itself."""
-    monkeypatch.setattr(presence, "RETURN_SECONDS", 2.0)
-    monkeypatch.setattr(presence, "REOPEN_SECONDS", 3.0)
+    monkeypatch.setattr(liveness, "RETURN_SECONDS", 2.0)
+    monkeypatch.setattr(liveness, "REOPEN_SECONDS", 3.0)
     gateway = testbed[IOWA].gateway
     before = set(gateway.list_clusters())
     heard = When(gateway.kill)

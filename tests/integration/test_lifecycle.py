@@ -18,13 +18,13 @@ from typing import Any
 import dask
 import pytest
 import xarray as xr
-from polling import until
 
 import xr_locality as xl
+from polling import until
+from support.answers import assert_same
 from xr_locality import errors
 from xr_locality.cli import main
 from xr_locality.testing import Testbed
-from xr_locality.testing.answers import assert_same
 
 WEST = "aws:us-west-2"
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import dask.array as da
 import numpy as np
 import pytest
-from cut_link import CutLink
 from distributed import Client, LocalCluster, Worker, get_worker
 
 import xr_locality as xl
+from cut_link import CutLink
 from xr_locality import errors
 from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes

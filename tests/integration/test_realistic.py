@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from clusters import two_clusters
 from dask.core import get_dependencies
 from dask.utils import ensure_dict
 from distributed import Client
 
 import xr_locality as xl
-from xr_locality.graph.view import is_barrier
-from xr_locality.session import Session
-from xr_locality.testing.answers import assert_same, compute_plainly
-from xr_locality.testing.inprocess import run_here
-from xr_locality.testing.invariants import check_plan
-from xr_locality.testing.realistic import (
+from benchmarks.harness.workloads import WORKLOADS, Workload
+from clusters import two_clusters
+from support.answers import assert_same, compute_plainly
+from support.inprocess import run_here
+from support.invariants import check_plan
+from support.realistic import (
     PROGRAMS,
     REGIONS,
     RealisticProgram,
     open_models,
     write_models,
 )
-from xr_locality.testing.workloads import WORKLOADS, Workload
+from xr_locality.graph.view import is_barrier
+from xr_locality.session import Session
 
 pytestmark = [
     pytest.mark.slow,

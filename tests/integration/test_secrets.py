@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from clusters import kept_open
 
 import xr_locality as xl
+from clusters import kept_open
 from xr_locality.testing import Testbed
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import kept_open
 
 import xr_locality as xl
+from clusters import kept_open
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
 AZURE = xl.Region.parse("azure:westeurope")

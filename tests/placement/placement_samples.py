@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import settings
 
+from support.problems import draw_prices, draw_problem
 from xr_locality.placement.problem import PlacementProblem, Prices
-from xr_locality.testing.problems import draw_prices, draw_problem
 
 #: Hypothesis finds and shrinks what is odd; the same examples in every run.
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)

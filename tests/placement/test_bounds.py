@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from placement_samples import N_MORE_REGIONS, problems
 
+from support.problems import best_by_brute_force, state_problem
 from xr_locality.placement.bounds import isolating_bound
 from xr_locality.placement.problem import Prices
-from xr_locality.testing.problems import best_by_brute_force, state_problem
 
 BYTES = Prices.of(1 - np.eye(5, dtype=np.int64))
 

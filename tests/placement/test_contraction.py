@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from placement_samples import N_TWO_REGIONS, PROPERTY, costs_of, is_allowed, problems
 
+from support.problems import best_by_brute_force, state_problem
+from support.strategies import placement_problems, prices_between
 from xr_locality.placement.contraction import contract, merge
 from xr_locality.placement.problem import PlacementProblem, Prices
-from xr_locality.testing.problems import best_by_brute_force, state_problem
-from xr_locality.testing.strategies import placement_problems, prices_between
 
 BYTES = Prices.of(1 - np.eye(4, dtype=np.int64))
 

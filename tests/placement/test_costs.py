@@ -10,7 +10,7 @@ from xr_locality import errors
 from xr_locality.config import LinkSetting
 from xr_locality.placement.costs import GB, CostModel
 from xr_locality.placement.prices import Price, oldest, retrieval_price
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
 VIRGINIA = Region.parse("aws:us-east-1")

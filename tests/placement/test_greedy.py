@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from placement_samples import costs_of, is_allowed, problems
 
+from support.problems import best_by_brute_force, state_problem
 from xr_locality.placement.contraction import merge
 from xr_locality.placement.greedy import place_forward, place_together
 from xr_locality.placement.problem import PlacementProblem, Prices
-from xr_locality.testing.problems import best_by_brute_force, state_problem
 
 BYTES = Prices.of(1 - np.eye(4, dtype=np.int64))
 

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from placement_samples import N_MIDDLING, N_TWO_REGIONS, PROPERTY, costs_of, is_allowed, problems
 
-from xr_locality.placement.contraction import contract
-from xr_locality.placement.mincut import minimum_cut
-from xr_locality.placement.problem import PlacementProblem, Prices
-from xr_locality.testing.problems import (
+from support.problems import (
     best_by_brute_force,
     draw_prices,
     draw_problem,
     state_problem,
 )
-from xr_locality.testing.strategies import placement_problems, prices_between
+from support.strategies import placement_problems, prices_between
+from xr_locality.placement.contraction import contract
+from xr_locality.placement.mincut import minimum_cut
+from xr_locality.placement.problem import PlacementProblem, Prices
 
 BYTES = Prices.of(1 - np.eye(4, dtype=np.int64))
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from placement_samples import PROPERTY, costs_of, is_allowed, problems
 
+from support.problems import PLACES, best_by_brute_force, state_problem
+from support.strategies import placement_problems, prices_between
 from xr_locality.errors import PlacementError
 from xr_locality.placement.problem import PlacementProblem, Prices, distinct, evaluate, moves
-from xr_locality.testing.problems import PLACES, best_by_brute_force, state_problem
-from xr_locality.testing.strategies import placement_problems, prices_between
 
 #: By where bytes leave: links are not symmetric. Places are a, b, c and y.
 BY_SOURCE = Prices.of(np.array([[1], [7], [50], [3]]) * (1 - np.eye(4, dtype=np.int64)))

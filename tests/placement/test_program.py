@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from placement_samples import N_MORE_REGIONS, costs_of, problems
 
+from support.problems import best_by_brute_force, state_problem
+from xr_locality.placement.milp import program_size, solve_program
 from xr_locality.placement.problem import Prices
-from xr_locality.placement.program import program_size, solve_program
-from xr_locality.testing.problems import best_by_brute_force, state_problem
 
 BYTES = Prices.of(1 - np.eye(4, dtype=np.int64))
 
@@ -39,7 +39,7 @@ def test_what_no_task_has_to_do_with_is_in_the_bound() -> None:
 
 def test_bound_holds_where_the_solver_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of nodes, there is a bound all the same, and never one above the optimum."""
-    monkeypatch.setattr("xr_locality.placement.program._MOST_NODES", 0)
+    monkeypatch.setattr("xr_locality.placement.milp._MOST_NODES", 0)
     for seed, stated, prices in problems(60, n_regions=3, most_tasks=6, pinned=False):
         best = best_by_brute_force(stated, prices)
         start, _ = costs_of(stated, np.zeros(stated.n_tasks, dtype=int), prices)

@@ -15,12 +15,12 @@ from placement_samples import (
     problems,
 )
 
+from support.problems import best_by_brute_force, state_problem
+from support.strategies import placement_problems, prices_between
 from xr_locality.errors import PlacementError
 from xr_locality.placement.greedy import place_together
 from xr_locality.placement.problem import PlacementProblem, Prices
 from xr_locality.placement.solve import Placement, solve
-from xr_locality.testing.problems import best_by_brute_force, state_problem
-from xr_locality.testing.strategies import placement_problems, prices_between
 
 BYTES = Prices.of(1 - np.eye(5, dtype=np.int64))
 

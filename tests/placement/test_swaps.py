@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from placement_samples import N_MORE_REGIONS, costs_of, is_allowed, problems
 
+from support.problems import best_by_brute_force, state_problem
 from xr_locality.placement.problem import Prices
 from xr_locality.placement.swaps import improve
-from xr_locality.testing.problems import best_by_brute_force, state_problem
 
 
 @pytest.mark.parametrize(("n_regions", "most_tasks"), [(2, 8), (3, 8), (4, 8)])

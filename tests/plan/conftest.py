@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from xr_locality.execution.report import RegionReport, Report
+from xr_locality.execution.metrics.report import RegionReport, Report
 from xr_locality.plan.model import Plan
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")

@@ -15,15 +15,15 @@ from dask.typing import Key
 import xr_locality as xl
 from xr_locality import config
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.circumstances import Circumstances
-from xr_locality.plan.reads import Reads
+from xr_locality.plan.context import Circumstances
+from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.plan.transfers import Crossings, Transfer, Transfers, Why
-from xr_locality.regions.detect import Chain
-from xr_locality.regions.model import Region
-from xr_locality.regions.rules import Rules
+from xr_locality.regions.chain import Chain
+from xr_locality.regions.prefix_rules import Rules
+from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")

@@ -7,7 +7,7 @@ from plan_builders import IOWA, NAMED, OREGON, stored
 
 import xr_locality as xl
 from xr_locality.placement.costs import CostModel
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 #: Bytes of the array that ``stored`` makes, and of its mean.
 WHOLE, MEAN = 8 * 6 * 8, 6 * 8

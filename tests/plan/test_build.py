@@ -16,6 +16,8 @@ import zarr
 from plan_builders import IOWA, IRELAND, OREGON, circumstances, remote, stored
 
 import xr_locality as xl
+from support.invariants import check_plan
+from support.programs import open_sources, write_sources
 from xr_locality.errors import (
     BudgetError,
     EndpointError,
@@ -26,12 +28,10 @@ from xr_locality.errors import (
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.build import build_plan
 from xr_locality.plan.model import Plan
-from xr_locality.regions.model import LOCAL, Region
-from xr_locality.regions.registry import REGISTRY
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.tag import Tag
-from xr_locality.sources.walk import find_sources
-from xr_locality.testing.invariants import check_plan
-from xr_locality.testing.programs import open_sources, write_sources
+from xr_locality.regions.tag_registry import REGISTRY
+from xr_locality.sources.search import find_sources
 
 #: Bytes of the array that ``stored`` makes.
 WHOLE = 8 * 6 * 8
@@ -289,7 +289,7 @@ def test_plans_are_deterministic(tmp_path: Path) -> None:
     paths = write_sources(tmp_path)
     code = f"""
 import json, warnings, xr_locality as xl
-from xr_locality.testing.programs import open_sources
+from support.programs import open_sources
 first, second = open_sources({paths!r})
 import xarray as xr
 objects = [first.t.mean("time") - second.t.mean("time"),

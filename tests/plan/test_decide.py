@@ -12,7 +12,7 @@ import xr_locality as xl
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.decide import decide
 from xr_locality.plan.model import Plan
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 
 @pytest.fixture

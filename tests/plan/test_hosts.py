@@ -8,8 +8,8 @@ from plan_builders import IOWA, IRELAND, OREGON
 from xr_locality.config import MissingEndpoint
 from xr_locality.errors import EndpointError
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.hosts import host_regions
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.plan.serving_regions import host_regions
+from xr_locality.regions.region import LOCAL, Region
 
 VIRGINIA = Region.parse("aws:us-east-1")
 AMERICA = Region.parse("gcp:us")

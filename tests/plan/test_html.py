@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from plan_builders import crossing
 
-from xr_locality.execution.report import Report
+from xr_locality.execution.metrics.report import Report
 from xr_locality.plan.model import Baseline, Plan
 
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(1)>&\'"'

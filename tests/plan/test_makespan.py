@@ -8,7 +8,7 @@ from plan_builders import IOWA, IRELAND, OREGON, crossing
 from xr_locality.plan.makespan import makespan
 from xr_locality.plan.model import Plan
 from xr_locality.plan.transfers import Transfer, Why
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 
 def seconds(_: Region, __: Region, nbytes: int) -> float:

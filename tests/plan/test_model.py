@@ -9,7 +9,7 @@ from plan_builders import IOWA, NAMED, OREGON, stored
 
 import xr_locality as xl
 from xr_locality.plan.model import Plan
-from xr_locality.regions.model import LOCAL
+from xr_locality.regions.region import LOCAL
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from dask.core import flatten
 from dask.typing import Key
 from plan_builders import IOWA, IRELAND, OREGON, circumstances, reads_of, stored
 
-import xr_locality.sources.zarr as finder
+import xr_locality.sources.storage.zarr as finder
 from xr_locality.plan.place import Placed, place
-from xr_locality.plan.reads import Reads
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.plan.read_estimates import Reads
+from xr_locality.regions.region import LOCAL, Region
 
 
 def placed(reads: Reads, **changes: Any) -> Placed:

@@ -10,7 +10,7 @@ from dask.highlevelgraph import HighLevelGraph
 from plan_builders import IOWA, NAMED, OREGON, stored
 
 import xr_locality as xl
-from xr_locality.graph.needs import structure_of
+from xr_locality.graph.dependencies import structure_of
 from xr_locality.plan.placement_view import LayerPlacement, PlacementView
 
 

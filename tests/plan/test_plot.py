@@ -10,7 +10,7 @@ from plan_builders import crossing
 
 from xr_locality.errors import MissingDependencyError
 from xr_locality.plan.model import Plan, Transfer
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")

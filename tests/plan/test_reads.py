@@ -10,8 +10,8 @@ from dask.typing import Key
 from plan_builders import IOWA, OREGON, reads_of, stored
 
 import xr_locality as xl
-from xr_locality.graph.sizes import GUESSED_NBYTES
-from xr_locality.regions.model import Region
+from xr_locality.graph.sizes.estimator import GUESSED_NBYTES
+from xr_locality.regions.region import Region
 
 #: Bytes of the array that ``stored`` makes, which is not compressed.
 WHOLE = 8 * 6 * 8
@@ -64,7 +64,7 @@ def test_nothing_known_is_a_guess_that_says_so() -> None:
 
 def test_stores_are_listed_only_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making the reads lists nothing, and each store is listed once."""
-    import xr_locality.sources.zarr as finder
+    import xr_locality.sources.storage.zarr as finder
 
     listed: list[str] = []
     real = finder._stored_nbytes

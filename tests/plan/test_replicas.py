@@ -12,18 +12,18 @@ from plan_builders import IOWA, IRELAND, NAMED, OREGON, stored, surveyed
 
 import xr_locality as xl
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import CostModel
 from xr_locality.placement.problem import evaluate
 from xr_locality.placement.solve import solve
-from xr_locality.plan.reads import Reads
+from xr_locality.plan.formulate import state
+from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.replicas import nearest
-from xr_locality.plan.state import state
-from xr_locality.regions.model import LOCAL, Region
-from xr_locality.regions.registry import REGISTRY
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica, Tag
-from xr_locality.sources.walk import find_sources
+from xr_locality.regions.tag_registry import REGISTRY
+from xr_locality.sources.search import find_sources
 
 
 def copied(region: Region, *others: Region, n: int = 4) -> da.Array:

@@ -11,9 +11,9 @@ import xarray as xr
 
 import xr_locality as xl
 from xr_locality.errors import SourceError
-from xr_locality.regions.registry import REGISTRY
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Tag
+from xr_locality.regions.tag_registry import REGISTRY
 
 ENDPOINTS = {"aws:us-west-2": None, "gcp:us-central1": None}
 

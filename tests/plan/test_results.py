@@ -13,7 +13,7 @@ from dask.core import flatten
 
 import xr_locality as xl
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.plan.results import Results
 
 

@@ -15,8 +15,8 @@ from xr_locality.errors import LocalityErrorGroup, SourceError
 from xr_locality.plan.transfers import Transfer
 from xr_locality.regions import REGISTRY, Store
 from xr_locality.regions.tag import Tag
-from xr_locality.sources.base import Found
-from xr_locality.sources.finders import register_finder, unregister_finder
+from xr_locality.sources.finder import Found
+from xr_locality.sources.finder_registry import register_finder, unregister_finder
 
 WEST: Final = Store.from_url("s3://oregon/a.nc")
 MIDDLE: Final = Store.from_url("gs://iowa/b.nc")

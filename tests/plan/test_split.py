@@ -12,13 +12,13 @@ from dask.core import flatten
 from plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
 
 import xr_locality as xl
+from support.answers import assert_same, compute_plainly
+from support.inprocess import run_here, submitted
+from support.invariants import check_plan
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.plan.split import whole
-from xr_locality.regions.model import Region
-from xr_locality.testing.answers import assert_same, compute_plainly
-from xr_locality.testing.inprocess import run_here, submitted
-from xr_locality.testing.invariants import check_plan
+from xr_locality.regions.region import Region
 
 
 def planned(*objects: Any, **policy: Any) -> Plan:

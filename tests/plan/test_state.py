@@ -9,12 +9,12 @@ import pytest
 from dask.typing import Key
 from plan_builders import IOWA, IRELAND, OREGON, reads_of, stored
 
-from xr_locality.plan.reads import Reads
-from xr_locality.plan.state import Stated, state
-from xr_locality.regions.model import LOCAL, Region
-from xr_locality.regions.registry import REGISTRY
+from xr_locality.plan.formulate import Stated, state
+from xr_locality.plan.read_estimates import Reads
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.tag import Tag
-from xr_locality.sources.walk import find_sources
+from xr_locality.regions.tag_registry import REGISTRY
+from xr_locality.sources.search import find_sources
 
 HOSTS = {OREGON: OREGON, IOWA: IOWA}
 

@@ -16,10 +16,10 @@ from dask.typing import Key
 from plan_builders import crossing, many_crossing
 
 import xr_locality as xl
+from xr_locality.display.summary import summarise
 from xr_locality.plan.model import Baseline, Plan, Transfer
-from xr_locality.plan.summary import summarise
 from xr_locality.plan.transfers import Transfers
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")

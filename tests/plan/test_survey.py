@@ -12,10 +12,10 @@ from plan_builders import IOWA, OREGON, remote, stored, surveyed
 
 import xr_locality as xl
 from xr_locality.errors import EndpointError, RegionError
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store
-from xr_locality.sources.base import Found
-from xr_locality.sources.finders import register_finder, unregister_finder
+from xr_locality.sources.finder import Found
+from xr_locality.sources.finder_registry import register_finder, unregister_finder
 
 
 def future_at(address: str) -> Any:

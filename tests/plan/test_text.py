@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from plan_builders import crossing
 
-from xr_locality.execution.report import RegionReport, Report
-from xr_locality.plan import words
+from xr_locality.display import formatting
+from xr_locality.display.text import explain
+from xr_locality.execution.metrics.report import RegionReport, Report
 from xr_locality.plan.model import Baseline, Plan, Transfer
-from xr_locality.plan.text import explain
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")
@@ -95,7 +95,7 @@ class TestExplain:
         plan = make_plan(objective="seconds")
         text = " ".join(plan.explain().split())
         assert "a proxy for the time of the run" in text
-        together, apart = words.seconds(plan.makespan), words.seconds(plan.seconds)
+        together, apart = formatting.seconds(plan.makespan), formatting.seconds(plan.seconds)
         assert f"Time {together} if pairs of regions move at once, a round trip each" in text
         assert f"{apart} of bytes alone, one pair after another" in text
 
@@ -244,7 +244,7 @@ class TestCompare:
         """Each crossing has the time that it was to take, and that it took."""
         report = make_report(seconds_moving={(IOWA, OREGON): 0.25})
         lines = "\n".join(block(str(report), "Moving for"))
-        predicted = words.seconds(plan.costs.duration(IOWA, OREGON, 2_400))
+        predicted = formatting.seconds(plan.costs.duration(IOWA, OREGON, 2_400))
         pair = "gcp:us-central1 -> aws:us-west-2"
         assert figures(lines, pair) == [predicted, "250.00 ms"]
         assert figures(lines, "aws:us-west-2 -> local")[1] == "unknown"

@@ -7,7 +7,7 @@ import pytest
 from plan_builders import IOWA, OREGON
 
 from xr_locality.plan.transfers import Crossings, Transfer, Transfers
-from xr_locality.regions.model import LOCAL
+from xr_locality.regions.region import LOCAL
 
 
 class Many(Sequence[str]):

@@ -10,10 +10,10 @@ import dask
 import pytest
 from plan_builders import IOWA, OREGON
 
+from xr_locality.display.plan_comparison import PlanComparison
 from xr_locality.errors import PlacementError
 from xr_locality.plan.model import Plan
-from xr_locality.plan.what_if import PlanComparison
-from xr_locality.regions.model import LOCAL
+from xr_locality.regions.region import LOCAL
 
 
 @pytest.fixture

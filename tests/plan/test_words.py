@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from xr_locality.config import Budget
-from xr_locality.plan import words
+from xr_locality.display import formatting
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from xr_locality.plan import words
 )
 def test_usd(amount: float | None, text: str) -> None:
     """Sums that are nearly nothing are told from nothing, larger ones are to the cent."""
-    assert words.usd(amount) == text
+    assert formatting.usd(amount) == text
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_usd(amount: float | None, text: str) -> None:
 )
 def test_optimality(cost: float, lower_bound: float, text: str) -> None:
     """The distance from the optimum is rounded up, so that "at most" is true."""
-    assert words.optimality((cost - lower_bound) / cost, "swaps") == text
+    assert formatting.optimality((cost - lower_bound) / cost, "swaps") == text
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_optimality(cost: float, lower_bound: float, text: str) -> None:
 )
 def test_ratio(part: float, whole: float, text: str) -> None:
     """A multiple of nothing is not written."""
-    assert words.ratio(part, whole) == text
+    assert formatting.ratio(part, whole) == text
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_ratio(part: float, whole: float, text: str) -> None:
 )
 def test_budget(limit: Budget | None, text: str) -> None:
     """A budget is in dollars or in bytes, whichever it was given in."""
-    assert words.budget(limit) == text
+    assert formatting.budget(limit) == text
 
 
 @pytest.mark.parametrize(
@@ -82,26 +82,26 @@ def test_budget(limit: Budget | None, text: str) -> None:
 )
 def test_prices(as_of: str, text: str) -> None:
     """The age of the prices is said, and so is that it is not known."""
-    assert words.prices(as_of, today=date(2026, 11, 24)) == text
+    assert formatting.prices(as_of, today=date(2026, 11, 24)) == text
 
 
 def test_difference() -> None:
     """A difference has its sign, and one that is nearly nothing says which way it goes."""
-    assert words.difference(2_400, words.nbytes) == "+2.34 kiB"
-    assert words.difference(-0.25, words.usd) == "-0.25 USD"
-    assert words.difference(-1e-9, words.usd) == "< 0.0001 USD less"
-    assert words.difference(0, words.nbytes) == "0 B"
+    assert formatting.difference(2_400, formatting.nbytes) == "+2.34 kiB"
+    assert formatting.difference(-0.25, formatting.usd) == "-0.25 USD"
+    assert formatting.difference(-1e-9, formatting.usd) == "< 0.0001 USD less"
+    assert formatting.difference(0, formatting.nbytes) == "0 B"
 
 
 def test_listed() -> None:
     """Names beyond the first few are counted, those not even given among them."""
-    assert words.listed(["a", "b"], most=3) == "a, b"
-    assert words.listed(["a", "b", "c"], most=2) == "a, b and 1 more"
-    assert words.listed(["a"], most=5, total=1_001) == "a and 1,000 more"
+    assert formatting.listed(["a", "b"], most=3) == "a, b"
+    assert formatting.listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert formatting.listed(["a"], most=5, total=1_001) == "a and 1,000 more"
 
 
 def test_seconds() -> None:
     """No time at all is not written as a tiny one."""
-    assert words.seconds(0) == "0 s"
-    assert words.seconds(1.5) == "1.50 s"
-    assert words.seconds(None) == "unknown"
+    assert formatting.seconds(0) == "0 s"
+    assert formatting.seconds(1.5) == "1.50 s"
+    assert formatting.seconds(None) == "unknown"

@@ -10,7 +10,7 @@ import pytest
 
 from xr_locality.errors import LocalityWarning
 from xr_locality.regions import Region
-from xr_locality.regions.answers import Answer, Answers, Question
+from xr_locality.regions.probe.cache import Answer, Answers, Question
 
 WEST = Region.parse("aws:us-west-2")
 BUCKET = Question(service="s3", endpoint=None, name="bucket")
@@ -218,7 +218,7 @@ def test_processes_share_them(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from xr_locality.regions.answers import *\n"
+        "from xr_locality.regions.probe.cache import *\n"
         "from xr_locality.regions import Region\n"
         "answers = Answers(Path(sys.argv[1]))\n"
         "answer = Answer(region=Region.parse('aws:us-west-2'), evidence='x')\n"
@@ -239,7 +239,7 @@ def test_processes_share_them(tmp_path: Path) -> None:
 
 def test_directory_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past some number of files the oldest go."""
-    monkeypatch.setattr("xr_locality.regions.answers._MOST_FILES", 10)
+    monkeypatch.setattr("xr_locality.regions.probe.cache._MOST_FILES", 10)
     answers = Answers(tmp_path)
     for n in range(25):
         answers.put(Question(service="s3", endpoint=None, name=f"bucket-{n}"), FOUND)

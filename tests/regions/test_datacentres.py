@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from xr_locality.regions import datacentres
-from xr_locality.regions.datacentres import region_of_storage_host
-from xr_locality.regions.known import known_regions
+from xr_locality.regions.cloud_regions import known_regions
+from xr_locality.regions.probe import datacentres
+from xr_locality.regions.probe.datacentres import region_of_storage_host
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from strangers import Stranger, drip, hang, reply
 
-from xr_locality.regions.exchange import (
+from xr_locality.regions.probe.client import (
     Call,
     Exchange,
     UnreachableError,

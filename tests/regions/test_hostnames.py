@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from xr_locality.regions import Detection, Store
-from xr_locality.regions.hostnames import HostnameDetector, as_bucket, read_hostname
+from xr_locality.regions.detectors.hostnames import HostnameDetector, as_bucket, read_hostname
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xr_locality.errors import RegionError
 from xr_locality.regions import LOCAL, Region
-from xr_locality.regions.known import known_regions
+from xr_locality.regions.cloud_regions import known_regions
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_name_of_two_providers_is_ambiguous(monkeypatch: pytest.MonkeyPatch) -> 
     row = known_regions()["aws:us-west-2"]
     other = dataclasses.replace(row, provider="gcp", canonical="gcp:us-west-2")
     both = {each.canonical: each for each in (row, other)}
-    monkeypatch.setattr("xr_locality.regions.model.known_regions", lambda: both)
+    monkeypatch.setattr("xr_locality.regions.region.known_regions", lambda: both)
     with pytest.raises(RegionError, match="Ambiguous") as caught:
         Region.parse("us-west-2 ")
     assert caught.value.suggestions == ("aws:us-west-2", "gcp:us-west-2")
@@ -214,8 +214,8 @@ def test_any_text_parses_or_raises_region_error(text: str) -> None:
 def test_table_is_read_lazily() -> None:
     """Importing the model does not read the table of regions."""
     code = (
-        "from xr_locality.regions.known import known_regions\n"
-        "import xr_locality.regions.model\n"
+        "from xr_locality.regions.cloud_regions import known_regions\n"
+        "import xr_locality.regions.region\n"
         "print(known_regions.cache_info().currsize)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 
 from xr_locality.regions import Store
-from xr_locality.regions.known import known_regions
-from xr_locality.regions.table import TableDetector, find_public_bucket, public_buckets
+from xr_locality.regions.cloud_regions import known_regions
+from xr_locality.regions.detectors.public_buckets import (
+    TableDetector,
+    find_public_bucket,
+    public_buckets,
+)
 
 
 def detect(url: str, **options: Any) -> tuple[str, bool | None, str | None] | None:

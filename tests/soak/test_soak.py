@@ -19,12 +19,13 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
+
+import xr_locality as xl
 from cut_link import CutLink
 from polling import until
 from testbed_processes import processes_of
-
-import xr_locality as xl
-from xr_locality.execution import presence, transfer
+from xr_locality.execution import liveness
+from xr_locality.execution.transport import cluster_links
 from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes
 
@@ -118,7 +119,7 @@ def links_between(
             name = source.scheduler_address.rpartition("/")[2]
             return f"gateway://127.0.0.1:{links[str(source.region)].port}/{name}", source.security
 
-        monkeypatch.setattr(transfer, "way_to", way_to)
+        monkeypatch.setattr(cluster_links, "way_to", way_to)
         yield links
 
 
@@ -129,7 +130,7 @@ def test_many_computes_with_faults(  # noqa: PLR0915 - one story
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever fails, at random: each result is right, and nothing leaks."""
-    monkeypatch.setattr(presence, "RETURN_SECONDS", 2.0)
+    monkeypatch.setattr(liveness, "RETURN_SECONDS", 2.0)
     chance = random.Random(SEED)
     rng = np.random.default_rng(SEED)
     told: Counter[str] = Counter()

@@ -19,21 +19,21 @@ from xarray.backends.common import BackendArray
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath
 
 from xr_locality.regions.store import Store
-from xr_locality.sources.base import SourceFinder
-from xr_locality.sources.dataframe import DataFrameFinder
-from xr_locality.sources.files import FileFinder
-from xr_locality.sources.fsspec import FsspecFinder
-from xr_locality.sources.futures import FutureFinder
-from xr_locality.sources.hdf5 import Hdf5Finder
-from xr_locality.sources.icechunk import IcechunkFinder
-from xr_locality.sources.kerchunk import KerchunkFinder
-from xr_locality.sources.netcdf import NetcdfFinder
-from xr_locality.sources.obstore import ObstoreFinder
-from xr_locality.sources.raster import RasterFinder
-from xr_locality.sources.unknown import UnknownFinder
-from xr_locality.sources.virtualizarr import VirtualizarrFinder
-from xr_locality.sources.xarray import XarrayFinder
-from xr_locality.sources.zarr import ZarrFinder
+from xr_locality.sources.finder import SourceFinder
+from xr_locality.sources.storage.dataframe import DataFrameFinder
+from xr_locality.sources.storage.files import FileFinder
+from xr_locality.sources.storage.fsspec import FsspecFinder
+from xr_locality.sources.storage.futures import FutureFinder
+from xr_locality.sources.storage.hdf5 import Hdf5Finder
+from xr_locality.sources.storage.icechunk import IcechunkFinder
+from xr_locality.sources.storage.kerchunk import KerchunkFinder
+from xr_locality.sources.storage.netcdf import NetcdfFinder
+from xr_locality.sources.storage.obstore import ObstoreFinder
+from xr_locality.sources.storage.raster import RasterFinder
+from xr_locality.sources.storage.unknown import UnknownFinder
+from xr_locality.sources.storage.virtualizarr import VirtualizarrFinder
+from xr_locality.sources.storage.xarray import XarrayFinder
+from xr_locality.sources.storage.zarr import ZarrFinder
 from xr_locality.testing.finders import Example, SourceFinderTests
 
 SECRET = "not-to-be-shown"

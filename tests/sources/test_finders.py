@@ -17,14 +17,20 @@ from zarr.storage import MemoryStore, WrapperStore
 
 from xr_locality.errors import LocalityWarning
 from xr_locality.regions.store import Store
-from xr_locality.sources import Found, find_clusters, find_sources, finders, unregister_finder
-from xr_locality.sources.base import Walk
-from xr_locality.sources.raster import gdal_store
-from xr_locality.sources.references import group_by_bucket
-from xr_locality.sources.stored import generic_nbytes
+from xr_locality.sources import (
+    Found,
+    find_clusters,
+    find_sources,
+    unregister_finder,
+)
+from xr_locality.sources.finder import Walk
+from xr_locality.sources.finder_registry import finders
+from xr_locality.sources.storage.raster import gdal_store
+from xr_locality.sources.storage.references import group_by_bucket
+from xr_locality.sources.stored_bytes import generic_nbytes
 
 # By its name: the package has a function that is called like the module.
-registry = importlib.import_module("xr_locality.sources.finders")
+registry = importlib.import_module("xr_locality.sources.finder_registry")
 
 
 class DrumFinder:

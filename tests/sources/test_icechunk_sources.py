@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from xr_locality.regions import Store
-from xr_locality.sources.walk import find_sources
+from xr_locality.sources.search import find_sources
 
 icechunk = pytest.importorskip("icechunk")
 

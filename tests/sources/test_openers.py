@@ -11,7 +11,7 @@ from places import Place
 import xr_locality as xl
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.sources import Found, find_sources
 
 OREGON = Region.parse("aws:us-west-2")

@@ -13,7 +13,7 @@ import xarray as xr
 from dask.highlevelgraph import Layer
 from xarray.backends import CachingFileManager
 
-from xr_locality.sources.reopen import reopening
+from xr_locality.program.open_files import reopening
 
 VALUES = np.arange(2000.0).reshape(100, 20)
 

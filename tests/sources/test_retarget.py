@@ -12,10 +12,10 @@ import pytest
 import zarr
 
 from xr_locality.errors import SourceError
-from xr_locality.regions.model import Region
+from xr_locality.program.retarget import Copies, retarget
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
-from xr_locality.sources.retarget import Copies, retarget
 
 IOWA = Region.parse("gcp:us-central1")
 

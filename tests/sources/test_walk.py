@@ -21,11 +21,11 @@ from xr_locality.sources import (
     SourceFinder,
     find_sources,
     find_sources_of_each,
-    finders,
     register_finder,
     unregister_finder,
 )
-from xr_locality.sources.base import Walk
+from xr_locality.sources.finder import Walk
+from xr_locality.sources.finder_registry import finders
 
 
 class Tape:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import xarray as xr
 
+from benchmarks.harness import measure
+from benchmarks.harness.comparison import WAYS, SizedWorkload
+from benchmarks.harness.workloads import WORKLOADS
 from xr_locality.errors import ExecutionError
-from xr_locality.regions.model import Region
-from xr_locality.testing import measure
-from xr_locality.testing.comparison import WAYS, SizedWorkload
+from xr_locality.regions.region import Region
 from xr_locality.testing.network import EmulatedNetwork
-from xr_locality.testing.workloads import WORKLOADS
 
 pytestmark = [
     pytest.mark.root,

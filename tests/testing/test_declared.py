@@ -10,8 +10,8 @@ import xarray as xr
 import zarr
 
 import xr_locality as xl
-from xr_locality.testing.answers import assert_same
-from xr_locality.testing.declared import DeclaredStore, DeclaredVariable, declare
+from benchmarks.harness.declared import DeclaredStore, DeclaredVariable, declare
+from support.answers import assert_same
 
 
 def model(name: str = "model", *, n_times: int = 1000) -> DeclaredStore:
@@ -36,13 +36,13 @@ def opened(store: DeclaredStore) -> xr.Dataset:
 
 def test_opening_makes_no_chunk(caplog: pytest.LogCaptureFixture) -> None:
     """Metadata and coordinates are all that opening reads, however large the arrays."""
-    caplog.set_level("DEBUG", "xr_locality.testing.declared")
+    caplog.set_level("DEBUG", "benchmarks.harness.declared")
     dataset = opened(model(n_times=100_000))
     assert dataset.t.data.npartitions == 3000
     assert dataset.t.dtype == "f4"
     assert dataset.t.attrs == {"units": "K"}
     assert dataset.x.values[-1] == 1.0
-    assert not [each for each in caplog.records if each.name == "xr_locality.testing.declared"]
+    assert not [each for each in caplog.records if each.name == "benchmarks.harness.declared"]
 
 
 def test_values_depend_on_names_alone() -> None:

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from xr_locality.errors import ConfigurationError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing import FileObjectServer, Testbed
 from xr_locality.testing.servers import Answer, ask
 

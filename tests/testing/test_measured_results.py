@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sample_results import make_results
 
+from benchmarks.harness.results import Results
+from sample_results import make_results
 from xr_locality.errors import ConfigurationError
-from xr_locality.testing.results import Results
 
 
 def test_results_come_back_as_they_were(tmp_path: Path) -> None:

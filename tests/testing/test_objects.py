@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing.objects import AccessRecord, ObjectServer, bucket_name
 
 LINE = {

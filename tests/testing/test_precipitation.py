@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import xr_locality as xl
-from xr_locality.testing import precipitation
-from xr_locality.testing.answers import assert_same, compute_plainly
-from xr_locality.testing.inprocess import run_here
-from xr_locality.testing.precipitation import Precipitation, count, count_lines
+from benchmarks.harness import precipitation
+from benchmarks.harness.precipitation import Precipitation, count, count_lines
+from support.answers import assert_same, compute_plainly
+from support.inprocess import run_here
 
 
 def test_counts_as_numpy_does() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.harness.simulation import SHAPES, cloud_regions, simulate
 from xr_locality.cli import main
-from xr_locality.testing.simulation import SHAPES, cloud_regions, simulate
 
 
 @pytest.mark.parametrize("shape", SHAPES)

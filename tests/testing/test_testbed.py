@@ -21,15 +21,15 @@ import pytest
 import xarray as xr
 import yaml
 from dask_gateway import BasicAuth, Gateway
-from polling import until
 
+from polling import until
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,
     MissingDependencyError,
     RegionError,
 )
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing import REGION_VARIABLE, GatewayServer, Testbed
 from xr_locality.testing import gateway as gateway_module
 from xr_locality.testing.servers import ask, free_ports

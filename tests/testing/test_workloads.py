@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from xr_locality.regions.model import Region
-from xr_locality.testing.answers import assert_same, compute_plainly
-from xr_locality.testing.inprocess import run_here
-from xr_locality.testing.invariants import check_plan
-from xr_locality.testing.workloads import WORKLOADS, Workload
+from benchmarks.harness.workloads import WORKLOADS, Workload
+from support.answers import assert_same, compute_plainly
+from support.inprocess import run_here
+from support.invariants import check_plan
+from xr_locality.regions.region import Region
 
 every_workload = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 
@@ -24,14 +24,14 @@ def test_nothing_is_read_before_it_runs(
     workload: Workload, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A workload of real scale is built and planned without a chunk, in the regions it claims."""
-    caplog.set_level("DEBUG", "xr_locality.testing.declared")
+    caplog.set_level("DEBUG", "benchmarks.harness.declared")
     lazy = workload.build()
     plan = xl.plan(lazy, endpoints=dict.fromkeys(workload.regions))
     assert {source.region for source in plan.sources} == set(workload.regions)
     assert workload.regions == tuple(sorted(workload.regions))
     assert set(plan.regions) <= set(workload.regions)
     check_plan(plan)
-    assert not [each for each in caplog.records if each.name == "xr_locality.testing.declared"]
+    assert not [each for each in caplog.records if each.name == "benchmarks.harness.declared"]
 
 
 @every_workload

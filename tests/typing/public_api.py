@@ -6,7 +6,7 @@ from typing import Any, assert_type
 
 from xr_locality import Session, compute, config, errors, persist
 from xr_locality.placement.costs import CostModel, Link, Price
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 region = Region.parse("aws:us-west-2")
 assert_type(region, Region)

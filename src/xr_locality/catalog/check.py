@@ -10,9 +10,9 @@ from typing import Any
 from xr_locality.catalog.entries import Entry, shown
 from xr_locality.catalog.learn import entries_of
 from xr_locality.errors import LocalityError
-from xr_locality.regions.detect import Chain
+from xr_locality.regions.chain import Chain
 from xr_locality.regions.detection import Detection
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 from xr_locality.session import current_session
 

@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Final
 import xarray as xr
 from intake.source.base import DataSource, Schema
 
-from xr_locality.catalog.entry import OpenEntry
+from xr_locality.catalog.entry_tags import Level
 from xr_locality.catalog.formats import Opening
-from xr_locality.catalog.tags import Level
+from xr_locality.catalog.open_entry import OpenEntry
 from xr_locality.errors import LocalityError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import without_secrets
 from xr_locality.regions.tag import Tag
 

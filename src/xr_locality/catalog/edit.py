@@ -23,7 +23,7 @@ from xr_locality.catalog.entries import Entry, Reached, shown
 from xr_locality.catalog.files import parse_document
 from xr_locality.catalog.intake import FirstReader, SecondReader
 from xr_locality.errors import ConfigurationError, LocalityError
-from xr_locality.regions.detect import Chain
+from xr_locality.regions.chain import Chain
 from xr_locality.regions.lookup import Lookup
 from xr_locality.session import current_session
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from xr_locality.catalog.tags import Level, read_tag
+from xr_locality.catalog.entry_tags import Level, read_tag
 from xr_locality.errors import LocalityError
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica, Tag

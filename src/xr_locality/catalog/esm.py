@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from xr_locality.catalog.entries import Entry, Reached, mapping
-from xr_locality.catalog.tags import Level
+from xr_locality.catalog.entry_tags import Level
 from xr_locality.errors import LocalityError
 from xr_locality.regions.store import Store
 

@@ -18,7 +18,7 @@ import xarray as xr
 from xr_locality.errors import ConfigurationError, MissingDependencyError, SourceError
 from xr_locality.graph import view
 from xr_locality.regions.store import Store
-from xr_locality.sources.walk import find_sources
+from xr_locality.sources.search import find_sources
 
 __all__ = ["FORMATS", "Format", "Opening"]
 

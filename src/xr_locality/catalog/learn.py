@@ -14,11 +14,11 @@ from xr_locality.catalog.files import open_document
 from xr_locality.catalog.intake import FirstReader, SecondReader
 from xr_locality.catalog.stac import StacReader
 from xr_locality.errors import ConfigurationError, LocalityError
-from xr_locality.regions.hostnames import as_bucket
-from xr_locality.regions.model import Region
-from xr_locality.regions.registry import REGISTRY
+from xr_locality.regions.detectors.hostnames import as_bucket
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Tag
+from xr_locality.regions.tag_registry import REGISTRY
 
 __all__ = ["READERS", "Learned", "entries_of", "learn"]
 

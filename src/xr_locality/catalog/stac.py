@@ -13,10 +13,10 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from xr_locality.catalog.entries import Entry, Reached, mapping, shown
+from xr_locality.catalog.entry_tags import Level, read_tag
 from xr_locality.catalog.intake import DIRECTORY
-from xr_locality.catalog.tags import Level, read_tag
 from xr_locality.errors import LocalityError, SourceError
-from xr_locality.regions.hostnames import as_bucket
+from xr_locality.regions.detectors.hostnames import as_bucket
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
 

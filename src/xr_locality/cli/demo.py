@@ -31,7 +31,7 @@ def _run_demo(given: argparse.Namespace) -> None:
     from xr_locality.demo.requirements import check_installed
 
     check_installed()
-    from xr_locality.demo.run import run_demo
+    from xr_locality.demo.demonstration import run_demo
 
     run_demo(nbytes=given.size * 10**6, keep=given.keep, progress=not given.no_progress)
 
@@ -63,7 +63,7 @@ def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_simulate(given: argparse.Namespace) -> None:
-    from xr_locality.demo.ways import describe_simulation
+    from benchmarks.harness.ways_text import describe_simulation
 
     print(
         describe_simulation(
@@ -84,7 +84,7 @@ def _add_workloads_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_workloads(given: argparse.Namespace) -> None:
-    from xr_locality.demo.ways import describe_workloads
+    from benchmarks.harness.ways_text import describe_workloads
 
     print(describe_workloads(n_tasks=given.tasks, objective=given.objective))
 
@@ -107,7 +107,7 @@ def _add_bench_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_bench_run(given: argparse.Namespace) -> None:
-    from xr_locality.demo.bench import run_bench
+    from benchmarks.harness.bench import run_bench
 
     def tell(text: str) -> None:
         print(text, flush=True)
@@ -126,7 +126,7 @@ def _add_bench_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_bench_report(given: argparse.Namespace) -> None:
-    from xr_locality.demo.bench import write_report
+    from benchmarks.harness.bench import write_report
 
     write_report(given.results, output=given.output)
     print(f"wrote {given.output}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.testing import EmulatedRegion
 from xr_locality.testing.objects import CLIENT, AccessRecord
 

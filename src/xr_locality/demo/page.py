@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from xr_locality.plan import words
-from xr_locality.plan.table import columns
+from xr_locality.display import formatting
+from xr_locality.display.source_table import columns
 
 __all__ = ["Page"]
 
@@ -66,7 +66,7 @@ class Page:
         """
         start = time.perf_counter()
         yield
-        self.say(f"{done} in {words.seconds(time.perf_counter() - start)}.")
+        self.say(f"{done} in {formatting.seconds(time.perf_counter() - start)}.")
 
     def _write(self, text: Text) -> None:
         # Soft: the terminal breaks long lines, and code stays as it can be copied.

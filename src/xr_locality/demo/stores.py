@@ -9,7 +9,7 @@ from typing import Final
 
 import xarray as xr
 
-from xr_locality.demo.data import daily_field, model_run
+from xr_locality.demo.datasets import daily_field, model_run
 from xr_locality.testing import Testbed
 
 __all__ = ["REGIONS", "DemoStore", "demo_stores", "write_stores"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
 from xr_locality.endpoints.connection import Connection
+from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
 from xr_locality.endpoints.scheduler import Route, ask_versions
 from xr_locality.errors import ConfigurationError
 

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from xr_locality.endpoints.base import Endpoint
-from xr_locality.endpoints.gateway import GatewayEndpoint
+from xr_locality.endpoints.endpoint import Endpoint
+from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
 from xr_locality.endpoints.ledger import Ledger, Note, Owner
 from xr_locality.errors import EndpointError, LocalityError
 
 if TYPE_CHECKING:
-    from xr_locality.endpoints.server import GatewayServer
+    from xr_locality.endpoints.gateway.gateway_client import GatewayServer
     from xr_locality.regions import Region
 
 __all__ = ["ClusterFacts", "find_clusters"]

@@ -15,8 +15,9 @@ from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
-from xr_locality.endpoints.base import Endpoint
+from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.lease import Lease, take_lease
+from xr_locality.endpoints.open_options import TERMS, Terms
 from xr_locality.endpoints.scheduler import (
     CONNECT_ERRORS,
     Route,
@@ -24,7 +25,6 @@ from xr_locality.endpoints.scheduler import (
     make_client,
     refuse_to_pickle,
 )
-from xr_locality.endpoints.terms import TERMS, Terms
 from xr_locality.errors import EndpointError
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from xr_locality.config import read_gateway
 from xr_locality.endpoints.address import AddressEndpoint
-from xr_locality.endpoints.base import Endpoint
-from xr_locality.endpoints.gateway import GatewayEndpoint
+from xr_locality.endpoints.endpoint import Endpoint
+from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
 from xr_locality.errors import ConfigurationError, LocalityError, raise_together
 from xr_locality.regions.allowed import Allowed
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["to_endpoint", "to_endpoints"]
 

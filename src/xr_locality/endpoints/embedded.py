@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from dask.system import CPU_COUNT
 
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Endpoint
 from xr_locality.endpoints.connection import Connection
+from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import ConfigurationError
 

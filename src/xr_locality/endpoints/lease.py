@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from xr_locality.endpoints import on_scheduler
-from xr_locality.endpoints.by_value import ByValue
+from xr_locality.endpoints import scheduler_watch
+from xr_locality.runtime.by_value import ByValue
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,12 +40,12 @@ class Lease:
             What to add to the runs that go on.
         """
         if self.watched and self.idle_seconds and self.client.status == "running":
-            await _ask(self.client, on_scheduler.claim, self.client.id, change)
+            await _ask(self.client, scheduler_watch.claim, self.client.id, change)
 
     async def end(self) -> None:
         """Stop what runs on a scheduler that lives on."""
         if self.watched and self.client.status == "running":
-            await _ask(self.client, on_scheduler.unwatch, self.client.id)
+            await _ask(self.client, scheduler_watch.unwatch, self.client.id)
 
 
 async def take_lease(client: Client, lease_seconds: float | None) -> Lease:
@@ -61,7 +61,7 @@ async def take_lease(client: Client, lease_seconds: float | None) -> Lease:
         Seconds of our silence after which the cluster is ended; None for clusters
         that are not ours.
     """
-    answer = await _ask(client, on_scheduler.watch, client.id, lease_seconds)
+    answer = await _ask(client, scheduler_watch.watch, client.id, lease_seconds)
     watched, idle_seconds = (False, 0.0) if answer is None else answer
     return Lease(client=client, watched=watched, idle_seconds=idle_seconds)
 
@@ -69,7 +69,7 @@ async def take_lease(client: Client, lease_seconds: float | None) -> Lease:
 async def _ask(client: Client, function: Any, *args: Any) -> Any:
     try:
         async with asyncio.timeout(_CALL_SECONDS):
-            return await client.run_on_scheduler(ByValue(function, on_scheduler), *args)
+            return await client.run_on_scheduler(ByValue(function, scheduler_watch), *args)
     except Exception as error:  # noqa: BLE001 - functions there may raise anything
         logger.warning("%s could not be run on a scheduler: %r", function.__name__, error)
         return None

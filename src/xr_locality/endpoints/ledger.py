@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import psutil
 
-from xr_locality.user_files import state_directory, write_whole
+from xr_locality.runtime.user_files import state_directory, write_whole
 
 __all__ = ["Entry", "Ledger", "Note", "Owner"]
 

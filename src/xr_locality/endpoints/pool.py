@@ -11,11 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from xr_locality.endpoints.address import normalise_address
-from xr_locality.endpoints.base import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
 from xr_locality.endpoints.connection import CHECK_SECONDS, Connection
+from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
+from xr_locality.endpoints.health_checks import Questions
 from xr_locality.endpoints.ledger import Ledger
-from xr_locality.endpoints.questions import Questions
-from xr_locality.endpoints.terms import TERMS, Terms
+from xr_locality.endpoints.open_options import TERMS, Terms
 from xr_locality.errors import EndpointError, LocalityError, raise_together
 
 if TYPE_CHECKING:

@@ -13,20 +13,20 @@ from xr_locality.config import Settings
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
-from xr_locality.execution.audit import Audit
-from xr_locality.execution.engine import Run
-from xr_locality.execution.gathering import Kept
+from xr_locality.execution.checks.preflight import Preflight
+from xr_locality.execution.gather import Kept
+from xr_locality.execution.liveness import open_again
+from xr_locality.execution.metrics.audit import Audit
+from xr_locality.execution.metrics.report import Report
 from xr_locality.execution.opening import open_regions
-from xr_locality.execution.preflight import Preflight
-from xr_locality.execution.presence import open_again
+from xr_locality.execution.parallelism import workers_for
 from xr_locality.execution.progress import Watchers
-from xr_locality.execution.report import Report
-from xr_locality.execution.staging import Staging
-from xr_locality.execution.transfer import Links
-from xr_locality.execution.width import workers_for
+from xr_locality.execution.run import Run
+from xr_locality.execution.transport.cluster_links import Links
+from xr_locality.execution.transport.staging import Staging
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["execute_plan"]
 

@@ -11,7 +11,7 @@ from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import EndpointError, TransferError
 from xr_locality.execution.submission import Submission
 from xr_locality.plan.model import Partition
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["cut_off", "explain", "unreachable"]
 

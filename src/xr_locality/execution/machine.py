@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from dask.typing import Key
 
-from xr_locality.execution.messages import (
+from xr_locality.execution.events import (
     Cancel,
     Computed,
     Event,
@@ -39,7 +39,7 @@ from xr_locality.execution.messages import (
     Vanished,
     Verify,
 )
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["PartitionKeys", "RunMachine"]
 

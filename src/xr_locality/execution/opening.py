@@ -11,7 +11,7 @@ from typing import Final
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.execution.progress import Watchers
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["open_regions"]
 

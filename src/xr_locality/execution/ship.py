@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from xr_locality.endpoints.by_value import ByValue, pickle_by_value
 from xr_locality.execution import remote
+from xr_locality.runtime.by_value import ByValue, pickle_by_value
 
 __all__ = ["Shipped", "ship"]
 

@@ -10,14 +10,14 @@ from typing import Any
 from dask.typing import Key
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.execution.messages import Event, Failed, Lost
+from xr_locality.execution.events import Event, Failed, Lost
+from xr_locality.execution.metrics.counters import Tally
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.submission import Submission
-from xr_locality.execution.tally import Tally
-from xr_locality.execution.transfer import Links
+from xr_locality.execution.transport.cluster_links import Links
 from xr_locality.plan.model import Plan, Transfer, Why
 from xr_locality.plan.residency import Residency
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["RunState"]
 

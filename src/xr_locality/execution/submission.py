@@ -19,11 +19,11 @@ from distributed import Future, span
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
-from xr_locality.execution.staging import OpenStore, Stores
-from xr_locality.execution.transfer import Opened
+from xr_locality.execution.transport.cluster_links import Opened
+from xr_locality.execution.transport.staging import OpenStore, Stores
 from xr_locality.graph.collections import Bundle, Part
 from xr_locality.plan.model import Boundary, Partition
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["Rest", "Submission", "submit_partition", "submit_whole"]
 

@@ -21,7 +21,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import is_namedtuple_instance
 
-from xr_locality.graph.held import reveal
+from xr_locality.graph.persisted import reveal
 
 __all__ = ["Bundle", "Part", "is_expression", "unpack"]
 

@@ -22,7 +22,7 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 
 from xr_locality.graph.collections import Bundle, Part
-from xr_locality.graph.held import reveal
+from xr_locality.graph.persisted import reveal
 
 __all__ = ["default_get", "take_apart"]
 

@@ -24,7 +24,7 @@ from dask.layers import ArrayOverlapLayer
 from dask.typing import Key
 from numpy.typing import NDArray
 
-from xr_locality.graph.names import Overlap
+from xr_locality.graph.layer_keys import Overlap
 
 __all__ = ["BlockwiseArgument", "embedded", "is_barrier", "is_future", "is_value"]
 

@@ -17,11 +17,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from xr_locality.config import LinkSetting
-from xr_locality.placement.links import Link, link
+from xr_locality.placement.network_links import Link, link
 from xr_locality.placement.overrides import Overrides, inside
 from xr_locality.placement.prices import GB, Price, list_price, oldest
 from xr_locality.placement.problem import Prices
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["GB", "Cost", "CostModel", "Link", "Price"]
 

@@ -90,7 +90,7 @@ def minimum_cut(problem: PlacementProblem, prices: Prices, *, one: int, other: i
     A task takes 5 bytes that lie in one region and 3 that lie in the other:
 
     >>> import numpy as np
-    >>> from xr_locality.regions.model import Region
+    >>> from xr_locality.regions.region import Region
     >>> places = tuple(map(Region.parse, ("aws:us-west-2", "gcp:us-central1")))
     >>> problem = PlacementProblem(
     ...     places=places, n_regions=2, n_tasks=1, nbytes=np.array([5, 3]),

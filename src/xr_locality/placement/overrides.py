@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
 from xr_locality.errors import ConfigurationError, raise_together
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["Overrides", "inside"]
 

@@ -26,7 +26,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["GB", "UNDATED", "Price", "list_price", "oldest", "retrieval_price"]
 

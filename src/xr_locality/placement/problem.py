@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xr_locality.errors import PlacementError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["PlacementProblem", "Prices", "distinct", "evaluate", "moves"]
 

@@ -21,9 +21,9 @@ from xr_locality.placement.bounds import isolating_bound
 from xr_locality.placement.contraction import contract
 from xr_locality.placement.forest import is_forest, place_forest
 from xr_locality.placement.greedy import place_forward, place_together
+from xr_locality.placement.milp import program_size, solve_program
 from xr_locality.placement.mincut import minimum_cut
 from xr_locality.placement.problem import PlacementProblem, Prices, evaluate
-from xr_locality.placement.program import program_size, solve_program
 from xr_locality.placement.swaps import improve
 
 __all__ = ["Placement", "Solver", "solve"]

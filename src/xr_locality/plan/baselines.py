@@ -7,8 +7,8 @@ from functools import partial
 
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Baseline
-from xr_locality.plan.reads import Reads
-from xr_locality.regions.model import Region
+from xr_locality.plan.read_estimates import Reads
+from xr_locality.regions.region import Region
 
 __all__ = ["baselines"]
 

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from xr_locality.display import formatting
 from xr_locality.errors import BudgetError, RegionError, raise_together
 from xr_locality.graph.collections import Bundle
-from xr_locality.plan import words
-from xr_locality.plan.circumstances import Circumstances
+from xr_locality.plan.context import Circumstances
 from xr_locality.plan.decide import decide
-from xr_locality.plan.hosts import host_regions
 from xr_locality.plan.model import Plan
-from xr_locality.plan.price import price
+from xr_locality.plan.pricing import price
 from xr_locality.plan.replicas import host_replicas
 from xr_locality.plan.residency import residency_problems
+from xr_locality.plan.serving_regions import host_regions
 from xr_locality.plan.survey import Survey, survey
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 __all__ = ["build_plan"]
 
@@ -121,20 +121,20 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
     _check_budget(plan)
     logger.info(
         "Planned for %s: tasks in %s; %d boundary values, %s to move for %s; %s",
-        words.objective(settings.objective),
+        formatting.objective(settings.objective),
         ", ".join(map(str, plan.regions)) or "no region",
         len(plan.boundaries),
-        words.nbytes(plan.nbytes_moved),
-        words.usd(plan.usd),
-        words.optimality(plan.gap, plan.solver),
+        formatting.nbytes(plan.nbytes_moved),
+        formatting.usd(plan.usd),
+        formatting.optimality(plan.gap, plan.solver),
     )
     for each in plan.transfers.groups:
         logger.info(
             "%s -> %s: %s as %s in %d values",
             each.source,
             each.target,
-            words.nbytes(each.nbytes),
-            words.WHY[each.why],
+            formatting.nbytes(each.nbytes),
+            formatting.WHY[each.why],
             len(each.keys),
         )
     return plan
@@ -148,9 +148,9 @@ def _check_budget(plan: Plan) -> None:
     over_nbytes = budget.nbytes is not None and plan.nbytes_moved > budget.nbytes
     if over_usd or over_nbytes:
         raise BudgetError(
-            f"The plan moves {words.nbytes(plan.nbytes_moved)} ({plan.nbytes_moved} bytes) for "
-            f"{words.usd(plan.usd)}, more than "
-            f"max_egress allows ({words.budget(budget)}). Nothing was started. Raise max_egress, "
+            f"The plan moves {formatting.nbytes(plan.nbytes_moved)} ({plan.nbytes_moved} bytes) "
+            f"for {formatting.usd(plan.usd)}, more than max_egress allows "
+            f"({formatting.budget(budget)}). Nothing was started. Raise max_egress, "
             "or look at plan().explain() with max_egress='unlimited' for what crosses.",
             nbytes=plan.nbytes_moved,
             usd=plan.usd,

@@ -13,18 +13,18 @@ from dask.typing import Key
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import Bundle
-from xr_locality.graph.sizes import SizeEstimator
+from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import Cost
-from xr_locality.plan.circumstances import Circumstances
+from xr_locality.plan.context import Circumstances
 from xr_locality.plan.model import Boundary, Moved, Partition
 from xr_locality.plan.place import Placed, RemoteRead, place
 from xr_locality.plan.placement_view import LayerPlacement
-from xr_locality.plan.reads import Reads, SizedTasks
+from xr_locality.plan.read_estimates import Reads, SizedTasks
 from xr_locality.plan.replicas import PricesOf, ReplicaRead, nearest
 from xr_locality.plan.results import Results
 from xr_locality.plan.split import split, whole
 from xr_locality.plan.survey import Survey
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.regions.region import LOCAL, Region
 
 __all__ = ["Decided", "cost_of", "decide"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from xr_locality.placement.costs import Cost
 from xr_locality.plan.transfers import Crossings
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["makespan"]
 

@@ -11,19 +11,19 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_locality.config import Budget
+from xr_locality.display.formatting import headline
 from xr_locality.graph.collections import Bundle
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.makespan import makespan
 from xr_locality.plan.placement_view import PlacementView
-from xr_locality.plan.reads import Reads
+from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.replicas import ReplicaRead, read_replicas
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer, Transfers, Why
-from xr_locality.plan.words import headline
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 if TYPE_CHECKING:
-    from xr_locality.plan.what_if import PlanComparison
+    from xr_locality.display.plan_comparison import PlanComparison
 
 __all__ = [
     "Baseline",
@@ -281,7 +281,7 @@ class Plan:
         >>> print(now.compare(then).headline)
         the other plan moves 800 B instead of 78.91 kiB, for < 0.0001 USD instead of < 0.0001 USD
         """
-        from xr_locality.plan.what_if import compare_plans
+        from xr_locality.display.plan_comparison import compare_plans
 
         return compare_plans(self, other)
 
@@ -304,13 +304,13 @@ class Plan:
 
     def explain(self) -> str:
         """Describe the plan as text: who runs what, which bytes cross, at what cost."""
-        from xr_locality.plan.text import explain
+        from xr_locality.display.text import explain
 
         return explain(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Make a JSON-ready summary, aggregated by region and by crossing."""
-        from xr_locality.plan.summary import summarise
+        from xr_locality.display.summary import summarise
 
         return summarise(self).to_dict()
 
@@ -331,7 +331,7 @@ class Plan:
         MissingDependencyError
             If matplotlib is not installed (extra ``plot``).
         """
-        from xr_locality.plan.plot import plot
+        from xr_locality.display.plot import plot
 
         return plot(self, ax=ax)
 
@@ -348,6 +348,6 @@ class Plan:
         return self.explain()
 
     def _repr_html_(self) -> str:
-        from xr_locality.plan.html import render
+        from xr_locality.display.html import render
 
         return render(self)

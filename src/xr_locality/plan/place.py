@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from xr_locality.placement.problem import Prices
 from xr_locality.placement.solve import Placement, Solver, solve
-from xr_locality.plan.reads import Reads
+from xr_locality.plan.formulate import Stated, state
+from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.replicas import PricesOf, ReplicaRead, nearest
-from xr_locality.plan.state import Stated, state
 from xr_locality.plan.survey import Source
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["Placed", "RemoteRead", "place"]
 

@@ -9,8 +9,8 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from numpy.typing import NDArray
 
-from xr_locality.graph.structure import LayerTasks
-from xr_locality.regions.model import Region
+from xr_locality.graph.task_table import LayerTasks
+from xr_locality.regions.region import Region
 
 __all__ = ["LayerPlacement", "PlacementView"]
 

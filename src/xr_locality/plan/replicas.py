@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from xr_locality.placement.problem import Prices
 from xr_locality.plan.survey import Source, Survey
-from xr_locality.regions.model import LOCAL, Region
+from xr_locality.program.retarget import Copies, retarget
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.tag import Replica
-from xr_locality.sources.retarget import Copies, retarget
 
 if TYPE_CHECKING:
     from xr_locality.plan.model import Plan

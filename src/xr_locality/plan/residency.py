@@ -13,7 +13,7 @@ from xr_locality.graph import view
 from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["Residency", "residency_problems"]
 

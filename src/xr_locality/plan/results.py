@@ -13,7 +13,7 @@ from dask.typing import Key
 
 from xr_locality.graph import view
 from xr_locality.graph.collections import Bundle
-from xr_locality.graph.sizes import SizeEstimator, Sizes
+from xr_locality.graph.sizes.estimator import SizeEstimator, Sizes
 
 __all__ = ["Results"]
 

@@ -18,10 +18,10 @@ from dask.typing import Key
 from numpy.typing import NDArray
 
 from xr_locality.graph import view
-from xr_locality.graph.structure import LayerTasks, Structure
+from xr_locality.graph.task_table import LayerTasks, Structure
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.plan.place import Placed
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["split", "whole"]
 

@@ -12,15 +12,15 @@ from dask.typing import Key
 from xr_locality.errors import EndpointError, RegionError
 from xr_locality.graph import view
 from xr_locality.graph.collections import Part
-from xr_locality.graph.held import KEPT
-from xr_locality.regions.detect import Chain
+from xr_locality.graph.persisted import KEPT
+from xr_locality.regions.chain import Chain
 from xr_locality.regions.detection import Detection
-from xr_locality.regions.model import LOCAL, Region
-from xr_locality.regions.registry import layer_tag
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
-from xr_locality.sources.base import Found
-from xr_locality.sources.walk import find_sources_and_clusters, find_sources_of_each
+from xr_locality.regions.tag_registry import layer_tag
+from xr_locality.sources.finder import Found
+from xr_locality.sources.search import find_sources_and_clusters, find_sources_of_each
 
 __all__ = ["Source", "Survey", "survey"]
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, overload
 
 from dask.typing import Key
 
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["Crossings", "Transfer", "Transfers", "Why"]
 

@@ -1,17 +1,17 @@
 """Regions: their names, and how the region of a store is known."""
 
-from xr_locality.regions.detect import (
+from xr_locality.regions.chain import (
     Chain,
     detectors,
     register_detector,
     unregister_detector,
 )
 from xr_locality.regions.detection import Detection, Detector
-from xr_locality.regions.model import LOCAL, Region
-from xr_locality.regions.registry import REGISTRY, TagRegistry
-from xr_locality.regions.rules import Rule, Rules
+from xr_locality.regions.prefix_rules import Rule, Rules
+from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Leaves, Replica, Tag
+from xr_locality.regions.tag_registry import REGISTRY, TagRegistry
 
 __all__ = [
     "LOCAL",

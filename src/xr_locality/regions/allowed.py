@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from xr_locality.errors import ConfigurationError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 
 __all__ = ["Allowed"]
 

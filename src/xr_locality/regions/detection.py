@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Leaves, Replica
 
@@ -43,7 +43,7 @@ class Detector(Protocol):
     """One way to know the region of a store, from what is at hand: it asks no network.
 
     Write one in a file of its own and hand it to
-    :func:`xr_locality.regions.detect.register_detector`.
+    :func:`xr_locality.regions.chain.register_detector`.
     """
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xr_locality.regions.detection import Detection
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 
 __all__ = ["Lookup"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 
 __all__ = ["LEAVES", "Leaves", "Replica", "Tag"]

@@ -1,8 +1,8 @@
 """Sources: the data that tasks read, found in their graph."""
 
-from xr_locality.sources.base import Found, SourceFinder
-from xr_locality.sources.finders import finders, register_finder, unregister_finder
-from xr_locality.sources.walk import find_clusters, find_sources, find_sources_of_each
+from xr_locality.sources.finder import Found, SourceFinder
+from xr_locality.sources.finder_registry import finders, register_finder, unregister_finder
+from xr_locality.sources.search import find_clusters, find_sources, find_sources_of_each
 
 __all__ = [
     "Found",

@@ -4,9 +4,9 @@ Beside them, each imported by its own name:
 
 - :mod:`~xr_locality.testing.fixtures`: a testbed as a fixture of pytest's;
 - :mod:`~xr_locality.testing.finders`: tests that a finder of sources inherits;
-- :mod:`~xr_locality.testing.strategies`: Hypothesis strategies;
-- :mod:`~xr_locality.testing.simulation`: synthetic graphs over many regions;
-- :mod:`~xr_locality.testing.inprocess`: a plan run in this process, without clusters.
+- :mod:`~support.strategies`: Hypothesis strategies;
+- :mod:`~benchmarks.harness.simulation`: synthetic graphs over many regions;
+- :mod:`~support.inprocess`: a plan run in this process, without clusters.
 """
 
 from xr_locality.testing.gateway import REGION_VARIABLE, GatewayServer

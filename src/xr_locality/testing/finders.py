@@ -34,10 +34,10 @@ import pytest
 import xarray as xr
 
 from xr_locality.regions.store import Store
-from xr_locality.sources.base import Found, SourceFinder
-from xr_locality.sources.finders import finders, register_finder, unregister_finder
-from xr_locality.sources.walk import find_sources, find_sources_of_each
-from xr_locality.sources.ways import Task, TaskRef
+from xr_locality.sources.finder import Found, SourceFinder
+from xr_locality.sources.finder_registry import finders, register_finder, unregister_finder
+from xr_locality.sources.search import find_sources, find_sources_of_each
+from xr_locality.sources.traversal import Task, TaskRef
 
 __all__ = ["Example", "SourceFinderTests", "foreign_objects"]
 
@@ -104,7 +104,7 @@ def foreign_objects() -> list[object]:
 
 
 class SourceFinderTests:
-    """Tests that a finder keeps what :class:`~xr_locality.sources.base.SourceFinder` asks for.
+    """Tests that a finder keeps what :class:`~xr_locality.sources.finder.SourceFinder` asks for.
 
     Inherit, give a finder and examples, and pytest does the rest. Fixtures of your
     own may hand what they make to `make_examples` through attributes of ``self``.

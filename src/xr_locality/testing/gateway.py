@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from xr_locality.errors import EndpointError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.objects import reader_environment
 from xr_locality.testing.servers import Answer, Server, ask, free_ports

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from xr_locality.errors import EndpointError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.servers import Server, ask
 

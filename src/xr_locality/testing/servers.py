@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from xr_locality.errors import EndpointError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 
 __all__ = ["Answer", "Server", "ask", "free_ports"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xr_locality.errors import ConfigurationError, EndpointError, MissingDependencyError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing import watchdog
 from xr_locality.testing.gateway import GatewayServer
 from xr_locality.testing.hosts import LOOPBACK
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from dask_gateway import GatewayCluster
 
-    from xr_locality.endpoints.gateway import GatewayEndpoint
+    from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
 
 __all__ = ["EmulatedRegion", "Testbed"]
 
@@ -223,7 +223,7 @@ class Testbed(StartedOnce):
         **kwargs : Any
             More for `GatewayEndpoint`.
         """
-        from xr_locality.endpoints.gateway import GatewayEndpoint
+        from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
 
         if self.network is not None:
             kwargs.setdefault("allow_insecure_auth", True)

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from xr_locality.errors import ConfigurationError
-from xr_locality.placement.links import link as measured_link
-from xr_locality.regions.model import Region
+from xr_locality.placement.network_links import link as measured_link
+from xr_locality.regions.region import Region
 from xr_locality.testing import EmulatedLink, EmulatedNetwork, LinkCounts
 
 AWS, GCP, LOCAL = map(Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))

@@ -14,10 +14,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from polling import until
 
+from polling import until
 from xr_locality.errors import ConfigurationError, EndpointError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing import EmulatedLink, EmulatedNetwork, LinkCounts, Testbed
 from xr_locality.testing.watchdog import marked_processes
 

@@ -9,14 +9,10 @@ only what pickles by name: dask's ``sizeof``, an object that holds every type
 registered with it, is imported where it is used.
 """
 
-from xr_locality.execution.remote.dialer import Dialer, LinkError
+from xr_locality.execution.remote.conceal import seal
 from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
-from xr_locality.execution.remote.inbox import Inbox
-from xr_locality.execution.remote.keys import PartitionOptimizer, rename
-from xr_locality.execution.remote.measure import measure_span, sizes_of
-from xr_locality.execution.remote.outbox import GIVER, NOTICE, WINDOW, close_outbox, open_outbox
 from xr_locality.execution.remote.packing import align, pack, receive, unpack
-from xr_locality.execution.remote.puller import Puller
+from xr_locality.execution.remote.partition_keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.readiness import (
     Readiness,
     missing,
@@ -25,9 +21,19 @@ from xr_locality.execution.remote.readiness import (
     read_file,
     read_zarr,
 )
-from xr_locality.execution.remote.sealing import seal
-from xr_locality.execution.remote.staging import Store, is_receipt, stage
+from xr_locality.execution.remote.result_client import Puller
+from xr_locality.execution.remote.rpc_client import Dialer, LinkError
+from xr_locality.execution.remote.staged_values import Store, is_receipt, stage
 from xr_locality.execution.remote.streaming import Giver
+from xr_locality.execution.remote.task_measurements import measure_span, sizes_of
+from xr_locality.execution.remote.value_client import Inbox
+from xr_locality.execution.remote.value_server import (
+    GIVER,
+    NOTICE,
+    WINDOW,
+    close_outbox,
+    open_outbox,
+)
 
 __all__ = [
     "GIVER",

@@ -13,12 +13,12 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import get_worker
 from distributed.worker_state_machine import SecedeEvent
 
-from xr_locality.execution.remote.dialer import Dialer, LinkError
-from xr_locality.execution.remote.inbox import Inbox
-from xr_locality.execution.remote.keys import rename
+from xr_locality.execution.remote.conceal import seal
 from xr_locality.execution.remote.packing import unpack
-from xr_locality.execution.remote.sealing import seal
-from xr_locality.execution.remote.staging import is_receipt
+from xr_locality.execution.remote.partition_keys import rename
+from xr_locality.execution.remote.rpc_client import Dialer, LinkError
+from xr_locality.execution.remote.staged_values import is_receipt
+from xr_locality.execution.remote.value_client import Inbox
 
 __all__ = ["TOPIC", "Link", "fetch"]
 

@@ -1,6 +1,6 @@
 """Emulated wide-area networks between regions on one machine."""
 
-from xr_locality.testing.network.links import EmulatedLink, LinkCounts
+from xr_locality.testing.network.emulated_links import EmulatedLink, LinkCounts
 from xr_locality.testing.network.measure import MeasuredLink
 from xr_locality.testing.network.network import EmulatedNetwork
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from xr_locality.errors import EndpointError
-from xr_locality.testing.network.links import EmulatedLink, Pair
+from xr_locality.testing.network.emulated_links import EmulatedLink, Pair
 
 if TYPE_CHECKING:
     from xr_locality.testing.network.network import EmulatedNetwork

@@ -14,13 +14,19 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar
 
 from xr_locality.errors import ConfigurationError, EndpointError
-from xr_locality.regions.model import Region
+from xr_locality.regions.region import Region
 from xr_locality.testing.hosts import Host
 from xr_locality.testing.lifetime import StartedOnce
 from xr_locality.testing.namespaces import call_in, make_device, make_namespace, missing
 from xr_locality.testing.network.addresses import claimed_network
+from xr_locality.testing.network.emulated_links import (
+    EmulatedLink,
+    LinkCounts,
+    Links,
+    Pair,
+    fill_in,
+)
 from xr_locality.testing.network.forward import end_processes
-from xr_locality.testing.network.links import EmulatedLink, LinkCounts, Links, Pair, fill_in
 from xr_locality.testing.network.measure import MeasuredLink, measure, verify
 from xr_locality.testing.network.process import ForwarderProcess
 

@@ -1,0 +1,1 @@
+"""Workloads, simulation and measurements that benchmarks and results pages share."""

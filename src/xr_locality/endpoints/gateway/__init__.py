@@ -1,0 +1,1 @@
+"""Dask Gateways: signing in, asking for clusters, stopping them."""

@@ -1,0 +1,1 @@
+"""Checks of clusters and sources before the first task is sent."""

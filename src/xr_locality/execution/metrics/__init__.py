@@ -1,0 +1,1 @@
+"""Counts of bytes, tasks and seconds of a run, and what is made of them."""

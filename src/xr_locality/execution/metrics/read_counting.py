@@ -1,0 +1,179 @@
+"""Has workers count the stored bytes that they read, where zarr reads them."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from dask.highlevelgraph import HighLevelGraph, Layer
+
+from xr_locality.execution.remote.counting_store import CountingStore
+from xr_locality.execution.ship import ship
+from xr_locality.graph import view
+from xr_locality.plan.model import Plan
+from xr_locality.program.retarget import swap
+from xr_locality.regions.region import LOCAL, Region
+from xr_locality.regions.store import Store
+from xr_locality.sources.search import find_sources
+
+__all__ = ["Counted", "count_reads"]
+
+logger = logging.getLogger(__name__)
+
+#: Layers with more tasks are left as they are: going through them takes too long.
+_MOST_TASKS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A plan whose workers count what they read.
+
+    Attributes
+    ----------
+    plan : Plan
+        What to send.
+    regions : frozenset of Region
+        Those in which all that is read is counted, and something is read.
+    uncounted : frozenset of (Region, Region)
+        From where to where stored bytes are read that nobody counts.
+    """
+
+    plan: Plan
+    regions: frozenset[Region]
+    uncounted: frozenset[tuple[Region, Region]]
+
+
+class _Counting(CountingStore):
+    """A :class:`CountingStore` that brings its code along where it is sent."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (ship(CountingStore(self._store, self._label)),)
+
+
+def count_reads(plan: Plan, run: str) -> Counted:
+    """Make a plan's graphs count the stored bytes that they read.
+
+    Arrays of zarr's are counted, whichever store they read; other files are not.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is about to run, with the replicas that it reads.
+    run : str
+        What is counted is told under this name.
+
+    Returns
+    -------
+    Counted
+    """
+    homes: dict[Store, Region] = {}
+    for source in plan.sources:
+        homes.update({found.group: source.region or LOCAL for found in source.found})
+        homes.update({copy.store: copy.region for copy in source.replicas})
+    names = {name for source in plan.sources for name in source.layers}
+    reading: set[Region] = set()
+    uncounted: set[tuple[Region, Region]] = set()
+    partitions = []
+    bundle = plan.bundle
+    for partition in plan.partitions:
+        swapper = _Swapper(run=run, homes=homes, target=partition.region)
+        partitions.append(replace(partition, graph=swapper.graph(partition.graph, names)))
+        if len(plan.partitions) == 1:
+            parts = (replace(part, graph=swapper.graph(part.graph, names)) for part in bundle.parts)
+            bundle = replace(bundle, parts=tuple(parts))
+        if swapper.counts:
+            reading.add(partition.region)
+        uncounted |= swapper.uncounted
+    return Counted(
+        plan=replace(plan, partitions=tuple(partitions), bundle=bundle),
+        regions=frozenset(reading - {target for _, target in uncounted}),
+        uncounted=frozenset(uncounted),
+    )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Swapper:
+    """Puts counting arrays into the layers that one region is sent."""
+
+    run: str
+    homes: Mapping[Store, Region]
+    target: Region
+    #: Whether anything is counted, and from where to where something is not.
+    counts: bool = False
+    uncounted: set[tuple[Region, Region]] = field(default_factory=set)
+    #: What is counted in the layer that is being swapped.
+    _counted: set[Store] = field(default_factory=set)
+    #: Layers that several collections share are swapped once.
+    _layers: dict[int, tuple[Layer, Layer]] = field(default_factory=dict)
+
+    def graph(self, graph: HighLevelGraph, names: set[str]) -> HighLevelGraph:
+        """Swap the arrays in some layers of a graph."""
+        wanted = graph.layers.keys() & names
+        if not wanted:
+            return graph
+        layers = {
+            name: self._layer(name, layer) if name in wanted else layer
+            for name, layer in graph.layers.items()
+        }
+        return HighLevelGraph(layers, graph.dependencies)
+
+    def _layer(self, name: str, layer: Layer) -> Layer:
+        if id(layer) not in self._layers:
+            self._layers[id(layer)] = layer, self._swap(name, layer)
+        return self._layers[id(layer)][1]
+
+    def _swap(self, name: str, layer: Layer) -> Layer:
+        if view.holds_futures(layer) or view.writes(layer):
+            return layer
+        held = {found.group for found in find_sources(view.embedded(layer))}
+        self._counted = set()
+        swapped = layer
+        if view.is_symbolic(layer) or len(layer) <= _MOST_TASKS:
+            try:
+                swapped = swap(layer, self._copy_of)
+            except Exception as error:  # noqa: BLE001  # A layer may hold anything.
+                logger.info("Reads of layer %r are not counted: %s", name, type(error).__name__)
+                self._counted = set()
+        self.counts = self.counts or bool(self._counted)
+        self.uncounted |= {(self._home(group), self.target) for group in held - self._counted}
+        return swapped if self._counted else layer
+
+    def _home(self, group: Store) -> Region:
+        """Say where a store is; in the target itself if nothing crosses on the way."""
+        home = self.homes.get(group, LOCAL)
+        return self.target if home.contains(self.target) or self.target.contains(home) else home
+
+    def _copy_of(self, array: Any) -> Any:
+        """Make an array that counts; one of another kind, or of nobody knows what, stays."""
+        import zarr
+        from xarray.backends.common import BackendArray
+        from zarr.storage import FsspecStore, LocalStore, ObjectStore, StorePath
+
+        if not isinstance(array, zarr.Array):
+            # Arrays in files are kept as they are: some do not pickle, some are large.
+            return array if isinstance(array, BackendArray) and _in_file(array) else None
+        groups = {found.group for found in find_sources([array])}
+        store = array.store_path.store
+        if len(groups) != 1 or not isinstance(store, FsspecStore | LocalStore | ObjectStore):
+            return array
+        (group,) = groups
+        if group not in self.homes:
+            return array
+        label = self.run, str(self._home(group)), str(self.target)
+        inner = array._async_array
+        copy = type(array)(
+            type(inner)(
+                metadata=inner.metadata,
+                store_path=StorePath(_Counting(store, label), array.store_path.path),
+                config=getattr(inner, "config", None) or inner._config,
+            )
+        )
+        self._counted.add(group)
+        return copy
+
+
+def _in_file(array: Any) -> bool:
+    return hasattr(array, "variable_name")

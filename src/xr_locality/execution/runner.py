@@ -1,0 +1,155 @@
+"""A run as its user sees it: waited for, with bars, callbacks, and warnings of what is odd."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeAlias
+
+from dask.base import get_annotations
+from dask.typing import Key
+
+from xr_locality.display.bars import watch
+from xr_locality.errors import ExecutionError, LocalityWarning
+from xr_locality.execution.checks.preflight import Preflight
+from xr_locality.execution.execute import execute_plan
+from xr_locality.execution.gather import Kept
+from xr_locality.execution.metrics.audit import Audit
+from xr_locality.execution.metrics.report import Report
+from xr_locality.execution.progress import Callback, Watchers
+from xr_locality.execution.session_resources import Holdings
+from xr_locality.execution.transport.cluster_links import Links
+from xr_locality.plan.model import Plan
+from xr_locality.program.reopen_files import open_files_again
+from xr_locality.regions.region import LOCAL, Region
+from xr_locality.runtime.awaiting import Cancellation
+
+__all__ = ["Told", "run_attended"]
+
+#: What a session's user was warned of, and is not again: pairs of regions between which
+#: values go by way of this machine, and this machine, that all is computed on it.
+Told: TypeAlias = set[tuple[Region, Region] | Region]
+
+
+def run_attended(
+    plan: Plan,
+    *,
+    holdings: Holdings,
+    callbacks: Sequence[Callback],
+    audit: Audit,
+    keep: dict[Key, Kept] | None,
+    told: Told,
+) -> tuple[dict[Any, Any], Report]:
+    """Execute a plan and wait for its end.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to run.
+    holdings : Holdings
+        What it runs on.
+    callbacks : sequence of Callback
+        Told of what happens.
+    audit : Audit
+        Its record, with the settings of the run.
+    keep : dict of key to Kept, optional
+        Filled with results that stay where they are made; None brings them here.
+    told : set
+        What was warned of before; added to.
+
+    Returns
+    -------
+    values : dict
+        Of the keys that were asked for.
+    report : Report
+        What was measured.
+    """
+    settings, audit.plan = audit.settings, plan
+    _tell_if_local(plan, holdings, told)
+    plan = open_files_again(plan.reading_replicas())
+    pool, loop, links, preflight = holdings.open_all()
+    annotations = dict(get_annotations())
+    cancellation = Cancellation.current()
+    with ExitStack() as stack:
+        bars = watch(settings.progress, plan=plan)
+        watching = list(callbacks)
+        if bars is not None:
+            watching.append(stack.enter_context(bars))
+        watchers = Watchers(tuple(watching))
+        execute = partial(
+            execute_plan,
+            plan,
+            pool=pool,
+            links=links,
+            preflight=preflight,
+            audit=audit,
+            settings=settings,
+            annotations=annotations,
+            watchers=watchers,
+            keep=keep,
+        )
+        try:
+            outcome = loop.run(holdings.until_closed(execute), cancellation=cancellation)
+        except CancelledError as error:
+            if cancellation is not None and cancellation.requested:
+                raise
+            raise ExecutionError(
+                "The session was closed while it was computing. Make a new one."
+            ) from error
+        finally:
+            _warn_of_doubts(preflight)
+    _warn_of_relays(links, told)
+    for complaint in watchers.complaints():
+        _warn(complaint)
+    return outcome
+
+
+def _tell_if_local(plan: Plan, holdings: Holdings, told: Told) -> None:
+    """Say, once for a session, that everything is pulled to this machine."""
+    if holdings.endpoints or plan.regions != (LOCAL,) or LOCAL in told:
+        return
+    pulled = [each for each in plan.sources if each.region not in (LOCAL, None)]
+    if pulled:
+        told.add(LOCAL)
+        sources = ", ".join(f"{each.url} ({each.region})" for each in pulled)
+        _warn(
+            "No endpoint is configured: computing on this machine, which pulls "
+            f"{sources}. Set locality.endpoints to compute beside the data."
+        )
+
+
+def _warn_of_doubts(preflight: Preflight) -> None:
+    """Warn of what was found in clusters that may spoil a run."""
+    doubts, preflight.doubts = preflight.doubts, []
+    for doubt in doubts:
+        _warn(doubt)
+
+
+def _warn_of_relays(links: Links, told: Told) -> None:
+    """Say, once for a session, between which regions values go by way of this machine."""
+    for (source, target), why in links.unreachable.items():
+        if (source, target) not in told:
+            told.add((source, target))
+            _warn(
+                f"Workers of region {str(target)!r} do not reach region {str(source)!r}: "
+                f"{why}. Values that cross from it to them go by way of this machine from "
+                "now on in this session."
+            )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, LocalityWarning, stacklevel=_frames_of_ours())
+
+
+def _frames_of_ours() -> int:
+    """Count the frames from the caller up to the first that is not this package's."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
+        ("xr_locality", "contextlib")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,1 @@
+"""Boundary values on their way from region to region."""

@@ -1,0 +1,1 @@
+"""Sizes, in bytes, of the values that tasks return."""

@@ -1,0 +1,1 @@
+"""The executable form of a plan, and the rewriters of its graphs."""

@@ -1,0 +1,1 @@
+"""Ways to know the region of a store, one a module."""

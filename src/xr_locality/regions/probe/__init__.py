@@ -1,0 +1,1 @@
+"""Asking clouds where a bucket lies, within bounded time."""

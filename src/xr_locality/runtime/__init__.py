@@ -1,0 +1,1 @@
+"""Threads, event loops, cancellation, files of the user: what other parts stand on."""

@@ -1,0 +1,1 @@
+"""Finders of sources, one module for each kind of storage."""

@@ -1,0 +1,1 @@
+"""Oracles, programs and strategies that only tests of this project use."""
