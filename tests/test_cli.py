@@ -121,7 +121,7 @@ class TestParsing:
 class TestEnding:
     def test_reader_that_has_enough_is_no_traceback(self) -> None:
         """Where what reads the output ends first, as ``head`` does, the command just ends."""
-        command = [sys.executable, "-m", "xr_locality", "simulate", "--tasks", "100"]
+        command = [sys.executable, "-m", "xr_locality", "where", "s3://noaa-goes16/a"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.close()

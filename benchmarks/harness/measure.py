@@ -81,7 +81,7 @@ def measure(
     *,
     quick: bool = False,
     command: str = "",
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Results:
     """Measure what this library claims.
 
@@ -93,8 +93,8 @@ def measure(
         Less data, and each way once.
     command : str
         What was asked for, for those who measure again.
-    tell : callable
-        Is told of each result as it comes.
+    report : callable
+        Called with each result as text.
 
     Returns
     -------
@@ -120,12 +120,12 @@ def measure(
         with _regions() as place:
             for section in (each for each in sections if each != "scale"):
                 for work in _MEASURED[section](place, quick):
-                    tell(describe(work))
+                    report(describe(work))
                     works.append(work)
             rate = place.read_rate(quick=quick)
     scale = []
     for each in _scale(quick=quick) if "scale" in sections else ():
-        tell(
+        report(
             f"{each.shape}, {each.n_regions} regions, {each.n_tasks:,} tasks: placed in "
             f"{each.seconds:.2f} s, at most {each.gap:.1%} above the best"
         )

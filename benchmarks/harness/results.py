@@ -211,7 +211,7 @@ class Results:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"{str(path)!r} holds no results ({type(error).__name__}: {error}). "
-                "Write some: xr-locality bench run --output FILE."
+                "Write some: python -m benchmarks run --output FILE."
             ) from error
 
     @classmethod

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from xr_locality.config import Objective, Probing
+from xr_locality.config import Probing
 from xr_locality.errors import LocalityError
 
-__all__ = ["add_json", "add_objective", "add_probe", "count", "megabytes", "nbytes", "url"]
+__all__ = ["add_json", "add_probe", "megabytes", "url"]
 
 
 def add_json(parser: argparse.ArgumentParser, *, what: str = "JSON") -> None:
@@ -25,16 +25,6 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_objective(parser: argparse.ArgumentParser) -> None:
-    """Add ``--objective``."""
-    parser.add_argument(
-        "--objective",
-        choices=get_args(Objective),
-        default="usd",
-        help="what plans keep least (default: %(default)s)",
-    )
-
-
 def url(text: str) -> str:
     """Check that data can lie at a URL, and return it as it was given."""
     from xr_locality.regions.store import Store
@@ -45,30 +35,6 @@ def url(text: str) -> str:
         # Not argparse's own words for a wrong value, which show it.
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
-
-
-def nbytes(text: str) -> int:
-    """Read a size such as ``1 PB``, in bytes."""
-    from dask.utils import parse_bytes
-
-    try:
-        size = int(parse_bytes(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size") from error
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
-    return size
-
-
-def count(text: str) -> int:
-    """Read a whole number above zero, also one written as ``1e5``."""
-    try:
-        number = int(float(text))
-    except (OverflowError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
-    return number
 
 
 def megabytes(text: str) -> int:

@@ -26,10 +26,6 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "endpoints": endpoints.ENDPOINTS,
     "clusters": endpoints.CLUSTERS,
     "where": where.WHERE,
-    "simulate": demo.SIMULATE,
-    "workloads": demo.WORKLOADS,
-    "bench run": demo.BENCH_RUN,
-    "bench report": demo.BENCH_REPORT,
 }
 
 

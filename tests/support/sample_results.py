@@ -35,7 +35,7 @@ def make_results() -> Results:
     )
     return Results(
         machine=Machine.this(),
-        command="xr-locality bench run",
+        command="python -m benchmarks run",
         read_bytes_per_second=5e8,
         works=(work,),
         scale=(scale,),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness.results import Results
-from sample_results import make_results
+from support.sample_results import make_results
 from xr_locality.errors import ConfigurationError
 
 
