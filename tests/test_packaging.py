@@ -347,7 +347,6 @@ class TestImportDirection:
         assert elsewhere <= {
             "xr_locality.sources.traversal",
             "xr_locality.execution.submission",
-            "xr_locality.execution.remote.prefetch_limit",
-            "xr_locality.execution.remote.partition_keys",
+            "xr_locality.execution.remote.compat",
             "support.inprocess",
         }

@@ -17,7 +17,7 @@ from dask.typing import Key
 from xr_locality import config
 from xr_locality.config import Settings
 from xr_locality.errors import LocalityError
-from xr_locality.execution.session_resources import Holdings
+from xr_locality.execution.session_resources import SessionResources
 from xr_locality.graph.collections import Bundle, unpack
 from xr_locality.graph.persisted import HeldValue, hold
 from xr_locality.placement.costs import CostModel
@@ -98,7 +98,7 @@ class Session:
         self._policy = policy
         self._settings = config.read(**policy)
         self._endpoints = _to_endpoints(self._settings)
-        self._holdings = Holdings(self._endpoints, self._settings)
+        self._resources = SessionResources(self._endpoints, self._settings)
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
         self._told: Told = set()
         #: What was measured, the latest last.
@@ -106,15 +106,15 @@ class Session:
 
     @property
     def _pool(self) -> EndpointPool | None:
-        return self._holdings.pool
+        return self._resources.pool
 
     @property
     def _loop(self) -> BackgroundLoop | None:
-        return self._holdings.loop
+        return self._resources.loop
 
     @property
     def _links(self) -> Links | None:
-        return self._holdings.links
+        return self._resources.links
 
     @classmethod
     def current(cls) -> Session:
@@ -293,7 +293,7 @@ class Session:
             key: HeldValue(
                 region=each.region,
                 future=each.future,
-                pull=partial(self._holdings.pull, each.connection, each.future),
+                pull=partial(self._resources.pull, each.connection, each.future),
                 nbytes=each.nbytes,
                 kept=residency.of_key(key) if residency.kept else {},
                 here=plan.client,
@@ -314,7 +314,7 @@ class Session:
         LocalityErrorGroup
             If several cannot.
         """
-        pool, loop = self._holdings.open()
+        pool, loop = self._resources.open()
         loop.run(pool.preflight(self.regions))
 
     def inspect(self) -> Mapping[Region, EndpointFacts | LocalityError | None]:
@@ -326,7 +326,7 @@ class Session:
             What was answered, or why an endpoint cannot be used; None where it is only
             named.
         """
-        pool, loop = self._holdings.open()
+        pool, loop = self._resources.open()
         found = loop.run(pool.inspect())
         return {region: found[region] for region in self.regions}
 
@@ -359,7 +359,7 @@ class Session:
         from xr_locality.endpoints.clusters import find_clusters
         from xr_locality.endpoints.ledger import Ledger
 
-        _, loop = self._holdings.open()
+        _, loop = self._resources.open()
         ledger = Ledger.of_user(self.settings().state_directory)
         return loop.run(
             find_clusters(
@@ -379,11 +379,11 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the session has been closed; a closed one opens nothing any more."""
-        return self._holdings.closed
+        return self._resources.closed
 
     def close(self) -> None:
         """Close what the session opened; may be called twice."""
-        self._holdings.close()
+        self._resources.close()
 
     def find(self, scheduler_address: str) -> Region | None:
         """Say which region's scheduler has an address; None if none of ours."""
@@ -437,10 +437,10 @@ class Session:
     ) -> Plan:
         """Plan; with `ahead`, check the endpoints meanwhile that may be needed."""
         if ahead:
-            self._holdings.refuse_fork()
+            self._resources.refuse_fork()
         circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
         if ahead:
-            circumstances = replace(circumstances, surveyed=self._holdings.anticipate)
+            circumstances = replace(circumstances, surveyed=self._resources.anticipate)
         return build_plan(bundle, circumstances, session=self)
 
     def _audit(self, settings: Settings) -> Audit:
@@ -466,7 +466,7 @@ class Session:
 
         values, report = run_attended(
             plan,
-            holdings=self._holdings,
+            resources=self._resources,
             callbacks=callbacks,
             audit=audit,
             keep=keep,
@@ -524,7 +524,7 @@ class _Default:
     def forget_parents(self) -> None:
         """Make a default of this process's own when it is next needed, in a forked child."""
         self._lock = threading.Lock()
-        if self._made is not None and self._made[1]._holdings.of_parent:
+        if self._made is not None and self._made[1]._resources.of_parent:
             self._made = None
 
 
@@ -542,5 +542,5 @@ def current_session() -> Session:
 
 
 if hasattr(os, "register_at_fork"):
-    # After that of holdings, which is imported first.
+    # After that of resources, which is imported first.
     os.register_at_fork(after_in_child=_DEFAULT.forget_parents)

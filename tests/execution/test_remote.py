@@ -221,13 +221,13 @@ def test_keys_of_a_run_are_its_own(key: Key, expected: Key) -> None:
 
 
 def test_secrets_are_sealed_and_opened() -> None:
-    """Sealed under a key, a secret shows nothing; sealed again, it is itself."""
+    """Concealed under a key, a secret shows nothing; concealed again, it is itself."""
     secret, key = b"a private key" * 20, os.urandom(32)
-    sealed = remote.seal(secret, key)
-    assert len(sealed) == len(secret)
-    assert b"private" not in sealed
-    assert remote.seal(sealed, key) == secret
-    assert remote.seal(sealed, os.urandom(32)) != secret
+    concealed = remote.conceal(secret, key)
+    assert len(concealed) == len(secret)
+    assert b"private" not in concealed
+    assert remote.conceal(concealed, key) == secret
+    assert remote.conceal(concealed, os.urandom(32)) != secret
 
 
 @pytest.mark.parametrize("fuse", [None, False])
@@ -270,7 +270,7 @@ def test_optimizer_leaves_barriers_alone() -> None:
         lambda: Shipped(remote.fetch),
         lambda: Shipped(remote.measure_span),
         lambda: Shipped(remote.PartitionOptimizer("r1", frozenset({"x"}))),
-        lambda: Shipped(remote.Link("name", b"sealed", b"salt", 1.0, {})),
+        lambda: Shipped(remote.LinkPlugin("name", b"concealed", b"salt", 1.0, {})),
     ],
     ids=["pack", "fetch", "measure_span", "optimizer", "plugin"],
 )

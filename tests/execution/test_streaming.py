@@ -8,17 +8,17 @@ import dask
 import numpy as np
 import pytest
 from distributed import Worker
-from outbox_world import MB, Cluster, cluster, inbox, n_gathers, run, wanted
+from value_server_world import MB, Cluster, cluster, n_gathers, run, value_client, wanted
 
-from xr_locality.execution.remote.streaming import BUFFERS_NBYTES, GIVE
-from xr_locality.execution.remote.value_server import GIVER, close_outbox
+from xr_locality.execution.remote.streaming import BUFFERS_NBYTES, STREAM
+from xr_locality.execution.remote.value_server import STREAMER, close_value_server
 
 random = np.random.default_rng(0)
 
 
 def giving(worker: Worker) -> list[Any]:
     """List a worker's connections by which it gives values now."""
-    return [comm for comm, operation in list(worker._comms.items()) if operation == GIVE]
+    return [comm for comm, operation in list(worker._comms.items()) if operation == STREAM]
 
 
 async def until(found: Callable[[], Any]) -> Any:
@@ -46,7 +46,7 @@ def test_large_values_are_streamed(value: Any) -> None:
     """They come as they were, and the scheduler holds buffers of them only."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             (future,) = await there.client.scatter([value])
             got = await reader.get(future.key, wanted)
             assert got is not None
@@ -60,8 +60,8 @@ def test_large_values_are_streamed(value: Any) -> None:
             else:
                 assert got.value == value
             assert n_gathers(there) == 0
-            assert 0 < there.outbox.most_held <= BUFFERS_NBYTES
-            await until(lambda: not there.outbox.held)
+            assert 0 < there.value_server.most_held <= BUFFERS_NBYTES
+            await until(lambda: not there.value_server.held)
 
     run(test)
 
@@ -70,7 +70,7 @@ def test_bytes_are_counted_as_they_came() -> None:
     """A streamed value counts as much as one in a message."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             (future,) = await there.client.scatter([np.zeros(30 * MB, "u1")])
             got = await reader.get(future.key, wanted)
             assert got is not None
@@ -85,14 +85,14 @@ def test_streams_fit_into_the_window() -> None:
     async def test() -> None:
         async with cluster(window=2 * BUFFERS_NBYTES) as there:
             futures = await there.client.scatter([np.full(20 * MB, n, "u1") for n in range(12)])
-            async with inbox(there) as one, inbox(there) as other:
+            async with value_client(there) as one, value_client(there) as other:
                 got = await asyncio.gather(
                     *(one.get(future.key, wanted) for future in futures[:6]),
                     *(other.get(future.key, wanted) for future in futures[6:]),
                 )
             assert [int(each.value[-1]) for each in got if each] == list(range(12))
             assert n_gathers(there) == 0
-            assert there.outbox.most_held <= 3 * BUFFERS_NBYTES
+            assert there.value_server.most_held <= 3 * BUFFERS_NBYTES
 
     run(test)
 
@@ -104,7 +104,7 @@ def test_value_whose_worker_is_lost_meanwhile_comes_from_another() -> None:
         async with (
             cluster() as there,
             Worker(there.scheduler.address, nthreads=1, memory_limit=0) as other,
-            inbox(there) as reader,
+            value_client(there) as reader,
         ):
             value = random.integers(0, 255, 200 * MB, "u1")
             (future,) = await there.client.scatter([value], broadcast=True)
@@ -116,7 +116,7 @@ def test_value_whose_worker_is_lost_meanwhile_comes_from_another() -> None:
             assert got is not None
             assert also is not None
             np.testing.assert_array_equal(got.value, value)
-            await until(lambda: not there.outbox.held)
+            await until(lambda: not there.value_server.held)
 
     run(test)
 
@@ -127,13 +127,13 @@ def test_reader_that_goes_leaves_nothing() -> None:
     async def test() -> None:
         async with cluster() as there:
             (future,) = await there.client.scatter([np.zeros(200 * MB, "u1")])
-            async with inbox(there) as reader:
+            async with value_client(there) as reader:
                 getting = asyncio.create_task(reader.get(future.key, wanted))
                 await until(lambda: giving(there.worker))
             with pytest.raises(ConnectionError, match="closed"):
                 await getting
-            await until(lambda: not giving(there.worker) and not there.outbox.held)
-            async with inbox(there) as another:
+            await until(lambda: not giving(there.worker) and not there.value_server.held)
+            async with value_client(there) as another:
                 assert (got := await another.get(future.key, wanted)) is not None
                 assert got.value.nbytes == 200 * MB
 
@@ -141,7 +141,7 @@ def test_reader_that_goes_leaves_nothing() -> None:
 
 
 async def _take_large(there: Cluster) -> None:
-    async with inbox(there) as reader:
+    async with value_client(there) as reader:
         (future,) = await there.client.scatter([np.arange(4 * MB)])
         got = await reader.get(future.key, wanted)
         assert got is not None
@@ -155,7 +155,7 @@ def test_workers_that_cannot_stream_send_a_message() -> None:
         async with cluster(streams=False) as there:
             await _take_large(there)
             assert n_gathers(there) == 1
-            await until(lambda: not there.outbox.held)
+            await until(lambda: not there.value_server.held)
 
     run(test)
 
@@ -186,7 +186,7 @@ def test_value_that_cannot_be_serialised_fails() -> None:
     """What is wrong with a large value is said as of a small one, to its taker only."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             made = there.client.submit(Unserialisable, key="locked")
             getting = asyncio.create_task(reader.get("locked", wanted))
             (small,) = await there.client.scatter([np.ones(9)])
@@ -203,10 +203,10 @@ def test_nothing_is_left_on_workers() -> None:
 
     async def test() -> None:
         async with cluster() as there:
-            assert GIVE in there.worker.handlers
-            await close_outbox(there.client.id, dask_scheduler=there.scheduler)
-            assert GIVE not in there.worker.handlers
-            assert GIVER not in there.worker.plugins
-            assert GIVER not in there.scheduler.worker_plugins
+            assert STREAM in there.worker.handlers
+            await close_value_server(there.client.id, dask_scheduler=there.scheduler)
+            assert STREAM not in there.worker.handlers
+            assert STREAMER not in there.worker.plugins
+            assert STREAMER not in there.scheduler.worker_plugins
 
     run(test)

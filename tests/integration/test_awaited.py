@@ -187,7 +187,7 @@ def test_cancelled_await_leaves_nothing(
 
     asyncio.run(body())
     assert session._loop is not None
-    assert not session._holdings.running
+    assert not session._resources.running
     assert len(session.reports) == runs
     assert slow.chunks is not None
     held.go_on.set()

@@ -90,8 +90,8 @@ class Gathering:
                 state.check(region, client, key, why="result")
             began = time.monotonic()
             try:
-                puller = state.links.puller(connection)
-                values, moved = await puller.pull(futures[key].key for key in keys)
+                result_client = state.links.result_client(connection)
+                values, moved = await result_client.pull(futures[key].key for key in keys)
             except ConnectionError as error:
                 if not getattr(error, "xr_locality_link", False):
                     raise

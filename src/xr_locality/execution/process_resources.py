@@ -19,10 +19,10 @@ from xr_locality.execution.transport.cluster_links import Links
 from xr_locality.regions.region import Region
 from xr_locality.runtime.event_loop import BackgroundLoop
 
-__all__ = ["Shared", "join"]
+__all__ = ["ProcessResources", "join"]
 
 _lock = threading.Lock()
-_all: list[Shared] = []
+_all: list[ProcessResources] = []
 #: What a forked child has inherited. It is kept for ever: its connections and its event
 #: loop's selector are the parent's too, and finalisers would undo what the parent uses.
 _of_parent: list[object] = []
@@ -39,7 +39,7 @@ class _Terms:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Shared:
+class ProcessResources:
     """Clusters and the ways to them, shared by sessions.
 
     Attributes
@@ -84,8 +84,8 @@ def join(
     deadline_seconds: float,
     lease_seconds: float | None,
     ledger: Ledger,
-) -> Shared:
-    """Get what sessions with these endpoints share; to be left by :meth:`Shared.leave`.
+) -> ProcessResources:
+    """Get what sessions with these endpoints share; to be left by :meth:`ProcessResources.leave`.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def join(
                 lease_seconds=lease_seconds,
                 ledger=ledger,
             )
-            found = Shared(pool=pool, loop=BackgroundLoop(), links=Links(), _terms=terms)
+            found = ProcessResources(pool=pool, loop=BackgroundLoop(), links=Links(), _terms=terms)
             _all.append(found)
         found._users += 1
         return found

@@ -21,7 +21,7 @@ from xr_locality.execution.gather import Kept
 from xr_locality.execution.metrics.audit import Audit
 from xr_locality.execution.metrics.report import Report
 from xr_locality.execution.progress import Callback, Watchers
-from xr_locality.execution.session_resources import Holdings
+from xr_locality.execution.session_resources import SessionResources
 from xr_locality.execution.transport.cluster_links import Links
 from xr_locality.plan.model import Plan
 from xr_locality.program.reopen_files import open_files_again
@@ -38,7 +38,7 @@ Told: TypeAlias = set[tuple[Region, Region] | Region]
 def run_attended(
     plan: Plan,
     *,
-    holdings: Holdings,
+    resources: SessionResources,
     callbacks: Sequence[Callback],
     audit: Audit,
     keep: dict[Key, Kept] | None,
@@ -50,7 +50,7 @@ def run_attended(
     ----------
     plan : Plan
         What to run.
-    holdings : Holdings
+    resources : SessionResources
         What it runs on.
     callbacks : sequence of Callback
         Told of what happens.
@@ -69,9 +69,9 @@ def run_attended(
         What was measured.
     """
     settings, audit.plan = audit.settings, plan
-    _tell_if_local(plan, holdings, told)
+    _tell_if_local(plan, resources, told)
     plan = open_files_again(plan.reading_replicas())
-    pool, loop, links, preflight = holdings.open_all()
+    pool, loop, links, preflight = resources.open_all()
     annotations = dict(get_annotations())
     cancellation = Cancellation.current()
     with ExitStack() as stack:
@@ -93,7 +93,7 @@ def run_attended(
             keep=keep,
         )
         try:
-            outcome = loop.run(holdings.until_closed(execute), cancellation=cancellation)
+            outcome = loop.run(resources.until_closed(execute), cancellation=cancellation)
         except CancelledError as error:
             if cancellation is not None and cancellation.requested:
                 raise
@@ -108,9 +108,9 @@ def run_attended(
     return outcome
 
 
-def _tell_if_local(plan: Plan, holdings: Holdings, told: Told) -> None:
+def _tell_if_local(plan: Plan, resources: SessionResources, told: Told) -> None:
     """Say, once for a session, that everything is pulled to this machine."""
-    if holdings.endpoints or plan.regions != (LOCAL,) or LOCAL in told:
+    if resources.endpoints or plan.regions != (LOCAL,) or LOCAL in told:
         return
     pulled = [each for each in plan.sources if each.region not in (LOCAL, None)]
     if pulled:

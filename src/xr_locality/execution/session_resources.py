@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.execution.checks.preflight import Preflight
-    from xr_locality.execution.process_resources import Shared
+    from xr_locality.execution.process_resources import ProcessResources
     from xr_locality.execution.transport.cluster_links import Links
     from xr_locality.runtime.event_loop import BackgroundLoop
 
-__all__ = ["Holdings"]
+__all__ = ["SessionResources"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class Holdings:
+class SessionResources:
     """The clusters, the event loop and the links of a session, from first use to its end.
 
     Parameters
@@ -47,7 +47,7 @@ class Holdings:
         self._settings = settings
         #: Held while something is opened or closed.
         self.lock = threading.RLock()
-        self._shared: Shared | None = None
+        self._shared: ProcessResources | None = None
         self._preflight: Preflight | None = None
         #: What runs on the loop.
         self.running: set[asyncio.Task[Any]] = set()
@@ -113,7 +113,7 @@ class Holdings:
                     region=str(connection.region),
                 )
             loop, links = self._shared.loop, self._shared.links
-        values, _ = loop.run(links.puller(connection).pull([future.key]))
+        values, _ = loop.run(links.result_client(connection).pull([future.key]))
         return values[future.key]
 
     async def until_closed(self, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -160,7 +160,7 @@ class Holdings:
         self.of_parent = self.of_parent or self._shared is not None
         self._shared = None
 
-    def _open(self) -> tuple[Shared, Preflight]:
+    def _open(self) -> tuple[ProcessResources, Preflight]:
         if self.closed:
             raise EndpointError("This session is closed. Make a new one.")
         self.refuse_fork()
@@ -183,20 +183,22 @@ class Holdings:
         return self._shared, self._preflight
 
     def __repr__(self) -> str:
-        return f"<Holdings: {', '.join(map(str, sorted(self.endpoints))) or 'no endpoints'}>"
+        return (
+            f"<SessionResources: {', '.join(map(str, sorted(self.endpoints))) or 'no endpoints'}>"
+        )
 
 
 #: Those that have something open: whoever has forgotten them, they are to be closed.
-_open: set[Holdings] = set()
+_open: set[SessionResources] = set()
 
 #: All that somebody holds.
-_all: weakref.WeakSet[Holdings] = weakref.WeakSet()
+_all: weakref.WeakSet[SessionResources] = weakref.WeakSet()
 
 
 def _forget_parents() -> None:
     _open.clear()
-    for holdings in _all:
-        holdings.forget_parents()
+    for resources in _all:
+        resources.forget_parents()
 
 
 if hasattr(os, "register_at_fork"):
@@ -204,11 +206,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def _close_all() -> None:
-    for holdings in list(_open):
+    for resources in list(_open):
         try:
-            holdings.close()
+            resources.close()
         except LocalityError:
-            logger.warning("Closing %r at exit failed", holdings, exc_info=True)
+            logger.warning("Closing %r at exit failed", resources, exc_info=True)
 
 
 # atexit runs after executors have been shut down, and then no host name can be

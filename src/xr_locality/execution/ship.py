@@ -1,17 +1,20 @@
-"""Sends the code of ``remote`` to clusters, so that nothing need be installed on them."""
+"""Shipping of the code of :mod:`~xr_locality.execution.remote` to clusters, by value."""
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
+
+from distributed.diagnostics.plugin import WorkerPlugin
 
 from xr_locality.execution import remote
 from xr_locality.runtime.by_value import ByValue, pickle_by_value
 
-__all__ = ["Shipped", "ship"]
+__all__ = ["Shipped", "ShippedPlugin", "ship"]
 
 
 class Shipped(ByValue):
-    """Stands for an object of :mod:`xr_locality.execution.remote` until it is unpickled.
+    """Stand-in for an object of :mod:`xr_locality.execution.remote` until it is unpickled.
 
     Parameters
     ----------
@@ -21,6 +24,25 @@ class Shipped(ByValue):
 
     def __init__(self, item: Any) -> None:
         super().__init__(item, remote)
+
+
+class ShippedPlugin(WorkerPlugin):
+    """Stand-in for a worker plugin of :mod:`xr_locality.execution.remote`.
+
+    Parameters
+    ----------
+    plugin : LinkPlugin, StorePlugin or ValueStreamer
+        The plugin; its name is kept.
+    """
+
+    def __init__(
+        self, plugin: remote.LinkPlugin | remote.StorePlugin | remote.ValueStreamer
+    ) -> None:
+        self.name = plugin.name
+        self._pickled = ship(plugin)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self._pickled,)
 
 
 def ship(item: Any) -> bytes:

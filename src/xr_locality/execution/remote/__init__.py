@@ -9,8 +9,8 @@ only what pickles by name: dask's ``sizeof``, an object that holds every type
 registered with it, is imported where it is used.
 """
 
-from xr_locality.execution.remote.conceal import seal
-from xr_locality.execution.remote.fetch import TOPIC, Link, fetch
+from xr_locality.execution.remote.conceal import conceal
+from xr_locality.execution.remote.fetch import TOPIC, LinkPlugin, fetch
 from xr_locality.execution.remote.packing import align, pack, receive, unpack
 from xr_locality.execution.remote.partition_keys import PartitionOptimizer, rename
 from xr_locality.execution.remote.readiness import (
@@ -21,49 +21,49 @@ from xr_locality.execution.remote.readiness import (
     read_file,
     read_zarr,
 )
-from xr_locality.execution.remote.result_client import Puller
-from xr_locality.execution.remote.rpc_client import Dialer, LinkError
-from xr_locality.execution.remote.staged_values import Store, is_receipt, stage
-from xr_locality.execution.remote.streaming import Giver
+from xr_locality.execution.remote.result_client import ResultClient
+from xr_locality.execution.remote.rpc_client import LinkError, RpcClient
+from xr_locality.execution.remote.staged_values import StorePlugin, is_receipt, stage
+from xr_locality.execution.remote.streaming import ValueStreamer
 from xr_locality.execution.remote.task_measurements import measure_span, sizes_of
-from xr_locality.execution.remote.value_client import Inbox
+from xr_locality.execution.remote.value_client import ValueClient
 from xr_locality.execution.remote.value_server import (
-    GIVER,
     NOTICE,
+    STREAMER,
     WINDOW,
-    close_outbox,
-    open_outbox,
+    close_value_server,
+    open_value_server,
 )
 
 __all__ = [
-    "GIVER",
     "NOTICE",
+    "STREAMER",
     "TOPIC",
     "WINDOW",
-    "Dialer",
-    "Giver",
-    "Inbox",
-    "Link",
     "LinkError",
+    "LinkPlugin",
     "PartitionOptimizer",
-    "Puller",
     "Readiness",
-    "Store",
+    "ResultClient",
+    "RpcClient",
+    "StorePlugin",
+    "ValueClient",
+    "ValueStreamer",
     "align",
-    "close_outbox",
+    "close_value_server",
+    "conceal",
     "fetch",
     "is_receipt",
     "measure_span",
     "missing",
     "open_managed",
-    "open_outbox",
+    "open_value_server",
     "pack",
     "read_arrow",
     "read_file",
     "read_zarr",
     "receive",
     "rename",
-    "seal",
     "sizes_of",
     "stage",
     "unpack",

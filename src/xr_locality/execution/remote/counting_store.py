@@ -1,4 +1,4 @@
-"""Counts the stored bytes that workers read, where they are read."""
+"""Zarr store that counts the stored bytes that a worker reads."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from zarr.storage import WrapperStore
 
 __all__ = ["CountingStore", "collect_reads"]
 
-#: Log topic on which workers tell what they have moved, as fetches do.
+#: Log topic on which workers report the bytes that they read, as fetch tasks do.
 _TOPIC = "xr-locality"
 
 #: Seconds between two messages of one process.
-_TELL_SECONDS = 1.0
+_REPORT_SECONDS = 1.0
 
 
 class CountingStore(WrapperStore):  # type: ignore[type-arg]
-    """A store of zarr's that counts the bytes it hands out.
+    """A store of zarr's that counts the bytes it returns.
 
     Parameters
     ----------
     store : zarr.abc.store.Store
-        What is read.
+        The store to read.
     label : tuple of str
         The run, the region that the store is in, the region that reads.
     """
@@ -54,18 +54,18 @@ class CountingStore(WrapperStore):  # type: ignore[type-arg]
         return values
 
     async def _get_many(self, requests: Iterable[Any]) -> AsyncGenerator[Any, None]:
-        async for key, value in self._store._get_many(requests):
+        async for key, value in super()._get_many(requests):
             _count(self._label, value)
             yield key, value
 
 
 def collect_reads(run: str) -> tuple[str, list[tuple[str, str, int]]]:
-    """Run on a worker: tell, and forget, what its process has read for a run.
+    """Run on a worker: return, and forget, the bytes that its process has read for a run.
 
     Returns
     -------
     process : str
-        Workers of one process tell the same, or nothing.
+        Marks the process; several workers may share it.
     reads : list of (str, str, int)
         Region of the store, region that read, bytes in all.
     """
@@ -79,16 +79,16 @@ def collect_reads(run: str) -> tuple[str, list[tuple[str, str, int]]]:
 
 
 def _count(label: tuple[str, str, str], value: Any) -> None:
-    """Add a value's bytes to what the process has read, and tell of it now and then."""
+    """Add the bytes of a value to the count of the process; report it at most once a second."""
     if value is None:
         return
     ledger = _ledger()
     with ledger.lock:
         ledger.totals[label] = total = ledger.totals.get(label, 0) + len(value)
         now = time.monotonic()
-        due = now - ledger.told.get(label, float("-inf")) >= _TELL_SECONDS
+        due = now - ledger.reported.get(label, float("-inf")) >= _REPORT_SECONDS
         if due:
-            ledger.told = {label: now}
+            ledger.reported = {label: now}
     if not due:
         return
     try:
@@ -96,17 +96,17 @@ def _count(label: tuple[str, str, str], value: Any) -> None:
     except ValueError:
         return
     run, source, target = label
-    told = {"run": run, "process": ledger.process, "reads": [(source, target, total)]}
-    worker.loop.add_callback(worker.log_event, _TOPIC, told)
+    message = {"run": run, "process": ledger.process, "reads": [(source, target, total)]}
+    worker.loop.add_callback(worker.log_event, _TOPIC, message)
 
 
 def _ledger() -> Any:
-    """Get what the process has read: in a module, as what came by value has none to keep it in."""
+    """Get the counts of this process; kept in a module, as code sent by value has none."""
     name = "_xr_locality_reads"
     ledger: Any = sys.modules.get(name)
     if ledger is None:
         made: Any = ModuleType(name)
         made.process, made.lock = uuid.uuid4().hex, threading.Lock()
-        made.totals, made.told = {}, {}
+        made.totals, made.reported = {}, {}
         ledger = sys.modules.setdefault(name, made)
     return ledger

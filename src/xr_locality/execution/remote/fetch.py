@@ -1,4 +1,4 @@
-"""Tasks that fetch boundary values, and the plugin by which workers reach them."""
+"""Fetch task of a boundary value, and the worker plugin that knows the other cluster."""
 
 from __future__ import annotations
 
@@ -11,86 +11,89 @@ from typing import Any
 from dask.typing import Key
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import get_worker
-from distributed.worker_state_machine import SecedeEvent
 
-from xr_locality.execution.remote.conceal import seal
+from xr_locality.execution.remote.compat import is_held, secede_coroutine
+from xr_locality.execution.remote.conceal import conceal
 from xr_locality.execution.remote.packing import unpack
 from xr_locality.execution.remote.partition_keys import rename
-from xr_locality.execution.remote.rpc_client import Dialer, LinkError
+from xr_locality.execution.remote.rpc_client import LinkError, RpcClient
 from xr_locality.execution.remote.staged_values import is_receipt
-from xr_locality.execution.remote.value_client import Inbox
+from xr_locality.execution.remote.value_client import ValueClient
 
-__all__ = ["TOPIC", "Link", "fetch"]
+__all__ = ["TOPIC", "LinkPlugin", "fetch"]
 
-#: Log topic on which workers tell what they have moved.
+#: Log topic on which workers report the bytes that they have moved.
 TOPIC = "xr-locality"
 
-#: Seconds before a link is tried again that has given no answer with patience.
+#: Seconds before a fetch retries a link that gave no answer.
 _AGAIN_SECONDS = 0.2
 
 
-class Link(WorkerPlugin):
-    """Lets the workers of one cluster take values from another's scheduler.
+class LinkPlugin(WorkerPlugin):
+    """Link of the workers of one cluster to the scheduler of another.
 
     Parameters
     ----------
     name : str
-        The plugin's name; unguessable.
-    sealed : bytes
-        The sealed pickle of the scheduler's address and security; of None where the
-        client relays values to the worker's own scheduler.
+        Name of the plugin; it cannot be guessed.
+    concealed : bytes
+        The pickle of the scheduler's address and security, concealed; of None where the
+        client relays values to the scheduler of this cluster.
     salt : bytes
-        Makes this seal unlike others under the same key.
+        Makes the key stream unlike others under the same key.
     patience_seconds : float
-        How long the scheduler may be out of reach.
+        Seconds for which the scheduler may be unreachable.
     attempts : mapping of str to int
-        How often the scheduler was sent a run's partition anew, by run; 0 is left out.
+        How often the partition of a run was sent to the scheduler again, by run; 0 is left
+        out.
     """
 
     def __init__(
         self,
         name: str,
-        sealed: bytes,
+        concealed: bytes,
         salt: bytes,
         patience_seconds: float,
         attempts: Mapping[str, int],
     ) -> None:
         self.name = name
-        self.sealed = sealed
+        self.concealed = concealed
         self.salt = salt
         self.patience_seconds = patience_seconds
         self.attempts = attempts
-        self.inbox: Inbox | None = None
-        self.mailbox: Inbox | None = None
+        self.value_client: ValueClient | None = None
+        self.relayed_client: ValueClient | None = None
 
-    def open(self, key: bytes, worker: Any) -> Inbox:
-        """Get the way to the other cluster, made on first use with the key of a fetch."""
-        if self.inbox is None:
-            route = pickle.loads(seal(self.sealed, key + self.salt))
+    def open(self, key: bytes, worker: Any) -> ValueClient:
+        """Get the client of the other cluster, made on first use with the key of a fetch."""
+        if self.value_client is None:
+            route = pickle.loads(conceal(self.concealed, key + self.salt))
             if route is None:
-                return self.open_mailbox(worker)
+                return self.open_relayed(worker)
             address, security = route
             arguments = security.get_connection_args("client")
-            self.inbox = Inbox(Dialer(address, arguments, self.patience_seconds))
-        return self.inbox
+            self.value_client = ValueClient(RpcClient(address, arguments, self.patience_seconds))
+        return self.value_client
 
-    def open_mailbox(self, worker: Any) -> Inbox:
-        """Get the way to what the client has relayed, to the worker's own scheduler."""
-        if self.mailbox is None:
+    def open_relayed(self, worker: Any) -> ValueClient:
+        """Get the client of this cluster's own scheduler, for values that were relayed to it."""
+        if self.relayed_client is None:
             arguments = worker.security.get_connection_args("worker")
-            self.mailbox = Inbox(Dialer(worker.scheduler.address, arguments, self.patience_seconds))
-        return self.mailbox
+            self.relayed_client = ValueClient(
+                RpcClient(worker.scheduler.address, arguments, self.patience_seconds)
+            )
+        return self.relayed_client
 
     def name_of(self, wanted: Key, run: str) -> Key:
-        """Name a run's value as the scheduler that has it knows it now."""
+        """Return the present key of a run's value on the scheduler that has it."""
         attempt = self.attempts.get(run, 0)
         return rename(wanted, str(attempt)) if attempt else wanted
 
     async def teardown(self, worker: Any) -> None:
-        """Close the connections when the plugin or the worker goes."""
-        for inbox in (self.inbox, self.mailbox):
-            if inbox is not None:
-                await inbox.close()
+        """Close the connections when the plugin is removed or the worker ends."""
+        for value_client in (self.value_client, self.relayed_client):
+            if value_client is not None:
+                await value_client.close()
 
 
 async def fetch(  # noqa: PLR0917 - the arguments of a task
@@ -102,42 +105,37 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
     facts: Mapping[str, Any],
     store: tuple[str, bytes] | None = None,
 ) -> Any:
-    """Run as a task: wait for a value of another cluster, without holding a slot.
+    """Run as a task: wait for a value of another cluster, without holding a thread.
 
-    A link without an answer is tried again for as long as the value is wanted; the
-    client is told of it, and decides. Where the other cluster has been opened again,
-    the plugin is replaced by one that leads there.
+    The task retries a link without an answer for as long as the value is wanted, and
+    reports it to the client, which decides. Where the other cluster has been opened
+    again, the client replaces the plugin by one that leads to the new cluster.
 
     Parameters
     ----------
     link : str
         Name of the plugin that knows the other cluster.
     share : bytes
-        Opens what the plugin holds.
+        Reveals the address in the plugin.
     wanted : key
         The value's key on the scheduler that the link leads to.
     mailed : key or None
-        Its key on this cluster's own scheduler once the client has relayed it: for
-        that it is asked where the other scheduler is out of reach; None to fail then.
+        Its key on the scheduler of this cluster once the client has relayed it: the task
+        asks there where the other scheduler is unreachable; None to fail then.
     own : key
         This task's own key.
     facts : mapping
-        What to tell the client, besides the bytes moved.
+        Facts of the message to the client, besides the bytes moved.
     store : (str, bytes), optional
-        The plugin that knows the store where large values are staged, and the key that
-        opens it.
+        The plugin that knows the store where large values are staged, and its key.
     """
     worker = get_worker()
-    worker.handle_stimulus(
-        SecedeEvent(key=own, compute_duration=0.0, stimulus_id=f"locality-fetch-{time.time()}")
-    )
+    secede_coroutine(worker, own)
 
     def is_wanted() -> bool:
-        # A worker cannot interrupt a coroutine: it only forgets the task.
-        task = worker.state.tasks.get(own)
-        return task is not None and task.state != "cancelled"
+        return is_held(worker, own)
 
-    # Any: what was sent by value is no class of this module where it runs.
+    # Any: a class sent by value is no class of this module where it runs.
     plugin: Any = object()
     relayed = facts["relayed"]
     tried = 0
@@ -149,10 +147,10 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
             if plugin is None:
                 raise LinkError("the link is being replaced", met=True)
             if relayed and not facts["relayed"]:
-                inbox, key = plugin.open_mailbox(worker), mailed
+                value_client, key = plugin.open_relayed(worker), mailed
             else:
-                inbox, key = plugin.open(share, worker), plugin.name_of(wanted, facts["run"])
-            received = await inbox.get(key, is_wanted)
+                value_client, key = plugin.open(share, worker), plugin.name_of(wanted, facts["run"])
+            received = await value_client.get(key, is_wanted)
             break
         except ConnectionError as error:
             if not getattr(error, "xr_locality_link", False):

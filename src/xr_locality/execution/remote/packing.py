@@ -1,4 +1,4 @@
-"""Values made ready to be moved: they keep the order in which they lie in memory."""
+"""Packing of values for a transfer, so that they keep their order in memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _PERMUTED = "xr-locality:permuted"
 
 
 def pack(value: Any) -> Any:
-    """Make a value keep its memory order while it is moved.
+    """Pack a value so that it keeps its memory order while it is moved.
 
-    distributed sends an array whose axes lie in neither C's nor Fortran's order,
+    distributed sends an array whose axes are in neither C nor Fortran order,
     or run backwards, as C-ordered, and a reduction over the copy may round
     differently. So the base order is sent, and viewed back. Partials of
     reductions are dicts and tuples of arrays.
@@ -43,8 +43,8 @@ def pack(value: Any) -> Any:
         return value
     order = tuple(sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis])))
     turned = value.transpose(order)
-    ways = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in turned.strides)
-    return _PERMUTED, np.ascontiguousarray(turned[ways]), ways, order
+    steps = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in turned.strides)
+    return _PERMUTED, np.ascontiguousarray(turned[steps]), steps, order
 
 
 def align(message: Mapping[str, Any], comm: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def align(message: Mapping[str, Any], comm: Any) -> dict[str, Any]:
     message : mapping of str to object
         What is to be sent; values are serialised already.
     comm : Comm
-        Over which it will be sent: what the two ends have agreed on is part of the header.
+        Over which it will be sent: the header holds what its two ends have agreed on.
 
     Returns
     -------
@@ -93,30 +93,30 @@ def unpack(value: Any) -> Any:
     if type(value) is not tuple:
         return value
     if len(value) == 4 and isinstance(value[0], str) and value[0] == _PERMUTED:
-        _, base, ways, order = value
+        _, base, steps, order = value
         inverse = sorted(range(len(order)), key=order.__getitem__)
-        return unpack(base)[ways].transpose(inverse)
+        return unpack(base)[steps].transpose(inverse)
     return tuple(map(unpack, value))
 
 
 async def receive(
     sent: Any, kind: str | None = None, *, offload_nbytes: int | None = None
 ) -> tuple[Any, int]:
-    """Make a value, still packed, of what came; count its bytes as they came.
+    """Deserialise a received value, which is still packed; count its bytes as serialised.
 
     Parameters
     ----------
     sent : Serialized or object
-        What came, compressed or not; within one process the value itself.
+        As received, compressed or not; within one process the value itself.
     kind : str, optional
-        Name of the type that must come of it.
+        Name of the type that the value must have.
     offload_nbytes : int, optional
         Larger ones are deserialised in a thread.
 
     Raises
     ------
     TypeError
-        If it is of another type.
+        If the value has another type.
     """
     if not hasattr(sent, "frames"):
         # Within one process nothing is serialised: the value itself comes.
@@ -131,7 +131,7 @@ async def receive(
         value = _deserialize(sent)
     found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     if kind is not None and found.rpartition(".")[2] != kind.rpartition(".")[2]:
-        raise TypeError(f"A value of type {kind} was sent, and one of type {found} came of it.")
+        raise TypeError(f"A value of type {kind} was sent, and one of type {found} arrived.")
     return value, nbytes
 
 

@@ -1,4 +1,4 @@
-"""Keys of a run, and the optimiser that names its tasks by them."""
+"""Keys of a run, and the graph optimiser that renames its tasks to them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dask._task_spec import (
-    DependenciesMapping,
-    convert_legacy_graph,
-    fuse_linear_task_spec,
-    resolve_aliases,
-)
 from dask.array.optimization import optimize
 from dask.core import flatten, reverse_dict
 from dask.highlevelgraph import HighLevelGraph
 from dask.order import order
 from dask.typing import Key
 from dask.utils import ensure_dict
-from distributed.shuffle._core import P2PBarrierTask
 
-from xr_locality.execution.remote.prefetch_limit import gate
+from xr_locality.execution.remote.compat import (
+    DependenciesMapping,
+    P2PBarrierTask,
+    convert_legacy_graph,
+    fuse_linear_task_spec,
+    resolve_aliases,
+)
+from xr_locality.execution.remote.prefetch_limit import limit_prefetch
 
 __all__ = ["PartitionOptimizer", "rename"]
 
@@ -36,7 +36,7 @@ def rename(key: Key, run: str) -> Key:
 
 @dataclass(frozen=True)
 class PartitionOptimizer:
-    """Optimises a partition as dask optimises an array, then makes its keys unique.
+    """Graph optimiser of a partition: as dask optimises an array, then with unique keys.
 
     Two runs may cut one graph in different places. A scheduler that is sent a
     key again with other dependencies keeps the old ones, so the keys of a run
@@ -70,19 +70,19 @@ class PartitionOptimizer:
         """Optimise a graph for some keys; called by dask, on the scheduler."""
         optimized = optimize(graph, keys)
         if isinstance(optimized, HighLevelGraph):
-            # Where fusion is switched off, dask hands the layers back.
+            # Where fusion is switched off, dask returns the layers.
             optimized = convert_legacy_graph(ensure_dict(optimized))
         else:
             # Once more: dask leaves a chain in two where it comes upon its middle first.
             wanted = {*flatten([keys]), *self.fixed}
             optimized = fuse_linear_task_spec(optimized, keys=wanted)
-            # It names what it has fused twice, the second one a task that hands on the first.
+            # Fusion keeps both names of a fused task; the second task is an alias of the first.
             dependents = reverse_dict(DependenciesMapping(optimized))
             optimized = resolve_aliases(optimized, wanted, dependents)
         if self.fetches and sum(map(self._nbytes_of, optimized)) > self.window:
-            # Whoever makes the values orders them as these are ordered.
+            # The producer orders the values as these fetches are ordered.
             priorities = order(optimized)
-            optimized = gate(
+            optimized = limit_prefetch(
                 optimized,
                 fetches=sorted(self.fetches, key=priorities.__getitem__),
                 sends=self.sends,

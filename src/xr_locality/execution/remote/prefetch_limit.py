@@ -1,4 +1,4 @@
-"""Keeps tasks from running far ahead of the boundary values that their takers wait for."""
+"""Limit of the values computed ahead of the boundary values they are combined with."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from dask._task_spec import DependenciesMapping, Task, TaskRef
 from dask.core import reverse_dict
 from dask.typing import Key
 
-__all__ = ["gate"]
+from xr_locality.execution.remote.compat import DependenciesMapping, Task, TaskRef
+
+__all__ = ["limit_prefetch"]
 
 
-def gate(
+def limit_prefetch(
     tasks: Mapping[Key, Any],
     *,
     fetches: Sequence[Key],
@@ -21,15 +22,16 @@ def gate(
     nbytes: Callable[[Key], int],
     window: int,
 ) -> dict[Key, Any]:
-    """Let tasks wait for fetches where they would otherwise run too far ahead.
+    """Make tasks wait for fetches where they would otherwise run too far ahead.
 
-    A value that is there long before the boundary value that it is combined with only
-    fills memory. Fetches arrive about in their order. So values are put in the order of
-    the fetches that their takers wait for, and one may be begun when all but `window`
-    bytes of those before it can be used: its tasks without inputs wait for that fetch.
+    A value that is computed long before the boundary value that it is combined with only
+    fills memory. Fetches finish about in their order. So values are put in the order of
+    the fetches that their consumers wait for, and one may be computed when all but
+    `window` bytes of the values before it can be used: its tasks without inputs wait for
+    that fetch.
 
-    Tasks that lead to a value sent elsewhere never wait: the fetch might depend on it,
-    by way of another region.
+    Tasks that lead to a value sent to another region never wait: the fetch might depend
+    on it, by way of that region.
 
     Parameters
     ----------
@@ -47,14 +49,14 @@ def gate(
     Returns
     -------
     dict of key to task
-        Those that wait take a gate, a task of ours that takes the fetch and makes nothing,
-        so that the fetched value need not move to where they run.
+        Tasks that wait depend on a barrier: a task that takes the fetched value and returns
+        None, so that the fetched value need not move to the workers where they run.
     """
     tasks = dict(tasks)
     dependencies = DependenciesMapping(tasks)
     dependents = reverse_dict(dependencies)
     latest = _latest(fetches, dependents, dependencies)
-    # Values made without a fetch, that tasks take which wait for one: until that has come.
+    # Values computed without a fetch whose consumers wait for one: until that has finished.
     waits: dict[Key, int] = {}
     for key, place in latest.items():
         for needed in dependencies[key]:
@@ -64,21 +66,21 @@ def gate(
         return tasks
     free = _upstream([key for key in sends if key in tasks], dependencies)
     opens = _openings(waits, nbytes, window)
-    gates: dict[int, Key] = {}
-    gated: dict[Key, int] = {}
+    barriers: dict[int, Key] = {}
+    delayed: dict[Key, int] = {}
     for key, place in opens.items():
         for root in _upstream([key], dependencies):
             if not dependencies[root] and type(tasks[root]) is Task and root not in free:
-                # One that several need is wanted by the first.
-                gated[root] = min(gated.get(root, place), place)
-    for root, place in gated.items():
+                # A root of several values is needed by the first of them.
+                delayed[root] = min(delayed.get(root, place), place)
+    for root, place in delayed.items():
         if place < 0:
             continue
-        if place not in gates:
-            gates[place] = ("locality-gate", place)
-            tasks[gates[place]] = Task(gates[place], _nothing, TaskRef(fetches[place]))
+        if place not in barriers:
+            barriers[place] = ("locality-prefetch-limit", place)
+            tasks[barriers[place]] = Task(barriers[place], _nothing, TaskRef(fetches[place]))
         inner = tasks[root]
-        tasks[root] = Task(root, _first, inner, TaskRef(gates[place]))
+        tasks[root] = Task(root, _first, inner, TaskRef(barriers[place]))
     return tasks
 
 
@@ -87,9 +89,9 @@ def _latest(
     dependents: Mapping[Key, Collection[Key]],
     dependencies: Mapping[Key, Collection[Key]],
 ) -> dict[Key, int]:
-    """Tell the place of the last fetch that each task waits for; of none, nothing."""
+    """Map each task that waits for fetches to the place of the last of them."""
     latest: dict[Key, int] = {}
-    # The last first: what it reaches is settled.
+    # From the last to the first: a task that was reached keeps its place.
     for place in range(len(fetches) - 1, -1, -1):
         stack = [fetches[place]]
         while stack:
@@ -103,17 +105,17 @@ def _latest(
 def _openings(
     waits: Mapping[Key, int], nbytes: Callable[[Key], int], window: int
 ) -> dict[Key, int]:
-    """Tell the place of the fetch that lets each value be begun; -1 for at once."""
+    """Map each value to the place of the fetch after which it may be computed; -1 for at once."""
     opens: dict[Key, int] = {}
-    # Values that may be there and wait, by their places.
+    # Places and bytes of values that may wait in memory.
     ahead: deque[tuple[int, int]] = deque()
     held = 0
     opened = -1
     for key, place in sorted(waits.items(), key=lambda each: each[1]):
         size = nbytes(key)
         while ahead and held + size > window:
-            before, let_go = ahead.popleft()
-            held -= let_go
+            before, freed = ahead.popleft()
+            held -= freed
             opened = before
         opens[key] = opened
         ahead.append((place, size))
@@ -122,7 +124,7 @@ def _openings(
 
 
 def _upstream(keys: Collection[Key], dependencies: Mapping[Key, Collection[Key]]) -> set[Key]:
-    """Find all that some tasks need, themselves among them."""
+    """Find the tasks that some tasks need, themselves among them."""
     found: set[Key] = set()
     stack = list(keys)
     while stack:
@@ -134,9 +136,9 @@ def _upstream(keys: Collection[Key], dependencies: Mapping[Key, Collection[Key]]
 
 
 def _nothing(value: Any) -> None:
-    """Run as a task: take a value, make nothing of it."""
+    """Run as a task: take a value and return None."""
 
 
-def _first(value: Any, gate: None) -> Any:
-    """Run as a task: give the value of the task inside."""
+def _first(value: Any, barrier: None) -> Any:
+    """Run as a task: return the value of the inner task."""
     return value

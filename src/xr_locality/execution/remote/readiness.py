@@ -1,4 +1,4 @@
-"""What a cluster is asked before it is sent work: are packages there, can data be read."""
+"""Check of a cluster before it is sent work: packages it has, sources it can read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Readiness", "missing", "open_managed", "read_arrow", "read_file", "r
 #: Reads at a time.
 _AT_ONCE = 8
 
-#: Characters of what a storage library says that are kept.
-_MOST_SAID = 300
+#: Characters of a storage library's message that are kept.
+_MESSAGE_LENGTH = 300
 
 
 def missing(modules: Iterable[str]) -> list[str]:
@@ -26,26 +26,26 @@ def missing(modules: Iterable[str]) -> list[str]:
     modules : iterable of str
         Names without dots.
     """
-    return [name for name in modules if not _is_there(name)]
+    return [name for name in modules if not _is_installed(name)]
 
 
-def _is_there(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
-        # A module without a spec was made by hand, and is there.
+        # A module without a spec was made by hand, and can be imported.
         return False
 
 
 class Readiness:
-    """Looks at one worker's packages, and reads a little of each source from there.
+    """Check of one worker: its packages, and a small read of each source.
 
     Its ``repr`` shows none of the credentials that it holds.
 
     Parameters
     ----------
     modules : sequence of str
-        Names of modules that must be there.
+        Names of modules that must be installed.
     reads : sequence of bytes
         Pickled functions without arguments, each reading a little of one source. One by
         one, so that a package that is missing spoils only its own.
@@ -59,13 +59,13 @@ class Readiness:
         self._seconds = seconds
 
     def __call__(self) -> dict[str, Any]:
-        """Answer; never raises.
+        """Run the check; never raises.
 
         Returns
         -------
         dict
-            ``missing``: the modules that are not there; ``problems``: by the number of a
-            read what went wrong, as type and words.
+            ``missing``: modules that are not installed; ``problems``: the type and message
+            of each read that failed, by its number.
         """
         return {"missing": missing(self._modules), "problems": dict(self._try_all())}
 
@@ -88,7 +88,7 @@ class Readiness:
                     problems[number] = problem
                 answered.add(number)
 
-        # Daemons: a read that hangs for ever must not keep the worker from ending.
+        # Daemon threads: a read that hangs for ever must not keep the worker from ending.
         threads = [
             threading.Thread(target=work, daemon=True, name="xr-locality read")
             for _ in range(min(_AT_ONCE, len(waiting)))
@@ -108,7 +108,7 @@ def _try(read: bytes) -> tuple[str, str] | None:
     try:
         pickle.loads(read)()
     except Exception as error:  # noqa: BLE001 - a storage library may raise anything
-        return type(error).__name__, " ".join(str(error).split())[:_MOST_SAID]
+        return type(error).__name__, " ".join(str(error).split())[:_MESSAGE_LENGTH]
     return None
 
 
@@ -120,8 +120,8 @@ def read_zarr(array: Any, behind: bool) -> None:
     array : zarr.Array
         As the graph holds it.
     behind : bool
-        Whether its metadata lie elsewhere than its chunks, which references lead to: then a
-        chunk is read.
+        Whether its metadata are stored apart from its chunks, to which references lead: then
+        a chunk is read.
     """
     from zarr.abc.store import RangeByteRequest
     from zarr.core.buffer import default_buffer_prototype

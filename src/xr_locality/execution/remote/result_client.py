@@ -1,4 +1,4 @@
-"""Pulls results that are ready from a cluster's scheduler to the client."""
+"""Client of a cluster's scheduler for results that are ready."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from dask.typing import Key
 
 from xr_locality.execution.remote.packing import receive, unpack
-from xr_locality.execution.remote.rpc_client import Dialer
+from xr_locality.execution.remote.rpc_client import RpcClient
 
-__all__ = ["Puller"]
+__all__ = ["ResultClient"]
 
-#: Seconds between two looks at whether a value that was lost has been made again.
-_FIRST_LOOK, _LAST_LOOK = 0.02, 0.5
+#: Seconds between two requests for a value that was lost, at first and at last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.5
 
 #: Bytes of one reply: the scheduler holds them while it passes them on.
 _REPLY_NBYTES = 64 * 2**20
@@ -25,20 +25,20 @@ _STREAMS = 2
 
 
 @dataclass
-class Puller:
-    """Pulls values that are ready, and counts what it moves.
+class ResultClient:
+    """Pulls values that are ready from a scheduler, and counts their bytes.
 
     Parameters
     ----------
-    dialer : Dialer
-        Reaches the scheduler.
+    rpc : RpcClient
+        Calls the scheduler.
     """
 
-    dialer: Dialer
+    rpc: RpcClient
     _window: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STREAMS))
 
     async def pull(self, keys: Iterable[Key]) -> tuple[dict[Key, Any], dict[Key, int]]:
-        """Get some values; one that is lost is waited for until it is made again.
+        """Pull some values; wait for a lost value until it has been computed again.
 
         Returns
         -------
@@ -49,7 +49,7 @@ class Puller:
         values: dict[Key, Any] = {}
         moved: dict[Key, int] = {}
         missing = list(dict.fromkeys(keys))
-        pause = _FIRST_LOOK
+        pause = _FIRST_PAUSE
         while missing:
             # One alone is one batch, whatever its size.
             batches = [missing] if len(missing) == 1 else await self._batches(missing)
@@ -60,24 +60,24 @@ class Puller:
             missing = [key for key in missing if key not in values]
             if missing:
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, _LAST_LOOK)
+                pause = min(pause * 2, _LAST_PAUSE)
         return values, moved
 
     async def close(self) -> None:
         """Close the connections; may be called twice."""
-        await self.dialer.close()
+        await self.rpc.close()
 
     async def _gather(self, keys: list[Key]) -> dict[Key, Any]:
         async with self._window:
-            reply = await self.dialer.call("gather", keys=keys)
-        # A reply without data means that a value was lost and is being made again.
+            reply = await self.rpc.call("gather", keys=keys)
+        # A reply without data means that a value was lost and is computed again.
         return reply.get("data") or {}
 
     async def _batches(self, keys: list[Key]) -> list[list[Key]]:
-        """Group keys that are ready so that no reply is much larger than the window."""
-        held = await self.dialer.call("who_has", patient=False, keys=keys)
+        """Group keys that are ready so that no reply is much larger than ``_REPLY_NBYTES``."""
+        held = await self.rpc.call("who_has", patient=False, keys=keys)
         ready = [key for key in keys if held.get(key)]
-        sizes = await self.dialer.call("nbytes", patient=False, keys=ready, summary=False)
+        sizes = await self.rpc.call("nbytes", patient=False, keys=ready, summary=False)
         batches: list[list[Key]] = [[]]
         filled = 0
         for key in ready:

@@ -1,4 +1,4 @@
-"""Connections to another cluster's scheduler, kept warm, tried again when they break."""
+"""Client of another cluster's scheduler: pooled connections, retried when they break."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from distributed.core import ConnectionPool, send_recv
 
-__all__ = ["Dialer", "LinkError"]
+__all__ = ["LinkError", "RpcClient"]
 
-#: Seconds in which a scheduler that has never answered must answer.
+#: Seconds that a scheduler may take for its first answer.
 FIRST_CONTACT_SECONDS = 10.0
 
 #: Connections to one scheduler at most.
@@ -31,36 +31,36 @@ def LinkError(message: str, *, met: bool) -> ConnectionError:  # noqa: N802 - st
 
 
 @dataclass
-class Dialer:
-    """Calls a scheduler over pooled connections.
+class RpcClient:
+    """Client of a scheduler's handlers, over pooled connections.
 
     Parameters
     ----------
     address : str
-        The scheduler.
+        Address of the scheduler.
     connection_args : mapping
         How to connect to it.
     patience_seconds : float
-        How long it may be out of reach.
+        Seconds for which it may be unreachable.
     """
 
     address: str
     connection_args: Mapping[str, Any]
     patience_seconds: float
-    #: Whether the scheduler has answered before: one that never did is out of reach.
+    #: Whether the scheduler has answered before; if it never did, it is unreachable.
     met: bool = False
     _pool: ConnectionPool | None = None
 
     async def call(self, operation: str, *, patient: bool = True, **arguments: Any) -> Any:
-        """Send one request, trying again while the scheduler is out of reach.
+        """Send one request; retry while the scheduler is unreachable.
 
         Parameters
         ----------
         operation : str
             A handler's name.
         patient : bool, optional
-            Whether the answer may take as long as it takes: values do. A dead link
-            ends them by TCP's own timeout.
+            Whether the answer may take any time, as values may. TCP's own timeout ends
+            a request over a dead connection.
         **arguments : Any
             The handler's.
 
@@ -88,7 +88,7 @@ class Dialer:
                 pause = min(pause * 2, 2.0)
 
     async def ask(self, operation: str, **arguments: Any) -> Any:
-        """Send one request, once.
+        """Send one request, without retries.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Dialer:
 
     @asynccontextmanager
     async def asking(self, operation: str, **arguments: Any) -> AsyncIterator[tuple[Any, Any]]:
-        """Send one request, once, and go on talking to its handler.
+        """Send one request, without retries, and keep the connection for more messages.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Dialer:
             self.met = True
             yield reply, comm
         except BaseException:
-            # What more comes by it is for nobody.
+            # Later messages on it would be taken for the answer to another request.
             comm.abort()
             raise
         finally:

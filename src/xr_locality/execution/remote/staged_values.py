@@ -1,4 +1,4 @@
-"""Boundary values by way of an object store in the region that needs them."""
+"""Boundary values that cross in an object store of the region that needs them."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from distributed.protocol.serialize import Serialize, deserialize, serialize
 from distributed.utils import ensure_memoryview
 from distributed.worker import get_worker
 
-from xr_locality.execution.remote.conceal import seal
+from xr_locality.execution.remote.conceal import conceal
 from xr_locality.execution.remote.packing import pack
 
-__all__ = ["Store", "is_receipt", "read_staged", "stage"]
+__all__ = ["StorePlugin", "is_receipt", "read_staged", "stage"]
 
-#: Marks what is sent in place of a staged value; a plain tuple, as packed arrays are.
+#: Marks the receipt that is sent in place of a staged value; a plain tuple, as packed arrays are.
 _STAGED = "xr-locality:staged"
 
 #: Values of fewer bytes are sent themselves: a store takes as long to answer.
 STAGED_NBYTES = 2**20
 
-#: What a run writes in its folder may be there for as long as this object is.
+#: Object in the folder of a run; workers write there only while it exists.
 OPEN = "open"
 
 #: Values that a worker reads at a time.
 _READS = 4
 
-#: Bytes at the start of an object that tell how long its header is.
+#: Bytes at the start of an object that hold the length of its header.
 _LENGTH_NBYTES = 8
 
 
-class Store(WorkerPlugin):
-    """Lets the workers of one cluster reach an object store.
+class StorePlugin(WorkerPlugin):
+    """Access of the workers of one cluster to an object store.
 
     Parameters
     ----------
     name : str
         The plugin's name; unguessable.
-    sealed : bytes
-        The sealed pickle of a URL and storage options.
+    concealed : bytes
+        The pickle of a URL and storage options, concealed.
     """
 
-    def __init__(self, name: str, sealed: bytes) -> None:
+    def __init__(self, name: str, concealed: bytes) -> None:
         self.name = name
-        self.sealed = sealed
+        self.concealed = concealed
         self._opened: tuple[Any, str] | None = None
         self._reading: asyncio.Semaphore | None = None
 
@@ -58,12 +58,12 @@ class Store(WorkerPlugin):
         if self._opened is None:
             from fsspec.core import url_to_fs
 
-            url, options = pickle.loads(seal(self.sealed, key))
+            url, options = pickle.loads(conceal(self.concealed, key))
             self._opened = url_to_fs(url, **options)
         return self._opened
 
     async def read(self, receipt: Any, region: str, key: bytes) -> tuple[Any, int]:
-        """Read a staged value, still packed; tell its bytes."""
+        """Read a staged value, still packed; return it and its bytes."""
         if self._reading is None:
             self._reading = asyncio.Semaphore(_READS)
         async with self._reading:
@@ -71,7 +71,7 @@ class Store(WorkerPlugin):
 
 
 def stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
-    """Run as a task: write a large value beside those who need it, and make a receipt.
+    """Run as a task: write a large value to stores in the regions that need it.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
     Returns
     -------
     object
-        A receipt, or the packed value if it is small.
+        A receipt of what was written, or the packed value if it is small.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
         check = zlib.crc32(piece, check)
     names = {}
     for region, (plugin, share) in stores.items():
-        # Nobody can guess it who has not the store's key.
+        # The name cannot be guessed without the key of the store.
         name = hashlib.sha256(share + key.encode()).hexdigest()
         try:
             store: Any = get_worker().plugins[plugin]
@@ -132,7 +132,7 @@ def _stage(value: Any, stores: dict[str, tuple[str, bytes]], key: str) -> Any:
 
 
 def is_receipt(value: Any) -> bool:
-    """Whether what was fetched only tells where the value is."""
+    """Whether a fetched object is the receipt of a staged value."""
     return (
         type(value) is tuple
         and len(value) == 4
@@ -142,7 +142,7 @@ def is_receipt(value: Any) -> bool:
 
 
 def read_staged(receipt: Any, region: str, opened: tuple[Any, str]) -> tuple[Any, int]:
-    """Read a staged value, still packed; tell its bytes.
+    """Read a staged value, still packed; return it and its bytes.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def read_staged(receipt: Any, region: str, opened: tuple[Any, str]) -> tuple[Any
     try:
         data = memoryview(files.cat_file(f"{root}/{names[region]}"))
         if zlib.crc32(data) != check:
-            raise OSError(f"{data.nbytes} bytes came of it that are not those that were written")
+            raise OSError(f"{data.nbytes} bytes were read that are not those that were written")
     except Exception as error:
         raise _failure(f"a value of {nbytes} bytes could not be read", error) from error
     start = _LENGTH_NBYTES + int.from_bytes(data[:_LENGTH_NBYTES])
@@ -177,7 +177,7 @@ def _write(opened: tuple[Any, str], name: str, pieces: list[Any]) -> None:
     except BaseException:
         _remove(files, path)
         raise
-    # Whoever ends the run removes this mark first, then all that it finds.
+    # The end of a run removes this mark first, then all objects in the folder.
     files.invalidate_cache()
     if not files.exists(f"{root}/{OPEN}"):
         _remove(files, path)
@@ -185,13 +185,13 @@ def _write(opened: tuple[Any, str], name: str, pieces: list[Any]) -> None:
 
 
 def _remove(files: Any, path: str) -> None:
-    # What could not be written need not be there.
+    # An object that could not be written may not exist.
     with suppress(Exception):
         files.rm_file(path)
 
 
 def _failure(what: str, error: Exception) -> OSError:
-    """Make the error of a store; a built-in one, marked, as that of a link."""
+    """Make the error of a store: a built-in class, marked, as :func:`LinkError` is."""
     failure = OSError(f"{what} ({type(error).__name__}: {error})")
     failure.xr_locality_staging = True  # type: ignore[attr-defined]
     return failure

@@ -1,10 +1,10 @@
-"""Large values as streams: from a worker through its scheduler to a reader elsewhere.
+"""Streams of large values: from a worker through its scheduler to a reader elsewhere.
 
-A message of distributed's is read whole before anything is done with it, into memory of
-its own. For values of hundreds of megabytes that takes a scheduler longer than to pass
-them on. So a message says what will come, and the bytes follow on the same connection:
-the scheduler passes on as many as its buffers hold, whatever the value's size, and the
-reader reads them to where they stay.
+distributed reads a message whole before it is handled, into newly allocated memory. For
+values of hundreds of megabytes that takes a scheduler longer than to pass them on. So a
+message announces the value, and its bytes follow on the same connection: the scheduler
+passes on as many as its buffers hold, whatever the size of the value, and the reader
+reads them straight into their final memory.
 """
 
 from __future__ import annotations
@@ -22,24 +22,34 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol.serialize import Serialize, Serialized, serialize
 from distributed.utils import ensure_memoryview
 
-__all__ = ["BUFFERS_NBYTES", "GIVE", "LARGE_NBYTES", "Giver", "can_stream", "pass_on", "read_on"]
+from xr_locality.execution.remote.compat import byte_stream
 
-#: Name of the workers' handler; the number goes up when what is said changes.
-GIVE = "xr-locality-give-1"
+__all__ = [
+    "BUFFERS_NBYTES",
+    "LARGE_NBYTES",
+    "STREAM",
+    "ValueStreamer",
+    "can_stream",
+    "pass_on",
+    "read_on",
+]
+
+#: Name of the workers' handler; the number goes up with each change of the protocol.
+STREAM = "xr-locality-stream-2"
 
 #: Values of more bytes are streamed.
 LARGE_NBYTES = 16 * 2**20
 
-#: Bytes that a scheduler holds of a value while it passes it on, half of them read while
-#: the others are written.
+#: Bytes of a value that a scheduler holds while it passes it on; one half is read while
+#: the other is written.
 BUFFERS_NBYTES = 4 * 2**20
 
-#: Bytes that are read or written before others have their turn.
+#: Bytes read or written before other coroutines of the event loop run.
 _TURN_NBYTES = 4 * 2**20
 
 
-class Giver(WorkerPlugin):
-    """Lets a worker give its large values as streams.
+class ValueStreamer(WorkerPlugin):
+    """Worker plugin that sends large values as streams.
 
     Parameters
     ----------
@@ -52,17 +62,17 @@ class Giver(WorkerPlugin):
         self.worker: Any = None
 
     def setup(self, worker: Any) -> None:
-        """Serve."""
+        """Add the handler."""
         self.worker = worker
-        worker.handlers[GIVE] = self.give
+        worker.handlers[STREAM] = self.stream
 
     def teardown(self, worker: Any) -> None:
-        """Serve no more; another that was opened meanwhile goes on."""
-        if worker.handlers.get(GIVE) == self.give:
-            del worker.handlers[GIVE]
+        """Remove the handler, unless a newer plugin has replaced it."""
+        if worker.handlers.get(STREAM) == self.stream:
+            del worker.handlers[STREAM]
 
-    async def give(self, comm: Any, key: Key) -> Any:
-        """Handle: tell what a value is, then send its bytes."""
+    async def stream(self, comm: Any, key: Key) -> Any:
+        """Handle: send the header of a value, then its bytes."""
         if key not in self.worker.data or not can_stream(comm):
             return {"status": "unable"}
         value = Serialize(self.worker.data[key])
@@ -72,12 +82,12 @@ class Giver(WorkerPlugin):
         head = pickle.dumps((header, sizes))
         await comm.write({"status": "OK", "head": head, "nbytes": sum(sizes)})
         try:
-            stream = _stream_of(comm)
+            out = _stream_of(comm)
             for view in views:
                 for start in range(0, view.nbytes, _TURN_NBYTES):
-                    await stream.write(view[start : start + _TURN_NBYTES])
+                    await out.write(view[start : start + _TURN_NBYTES])
         except BaseException:
-            # Whatever else was written to it would be taken for the value.
+            # The reader would take anything else that is written for the value.
             comm.abort()
             raise
         return Status.dont_reply
@@ -85,14 +95,14 @@ class Giver(WorkerPlugin):
 
 def can_stream(comm: Any) -> bool:
     """Whether bytes can follow a message: over TCP, with TLS or without, uncompressed."""
-    return getattr(comm, "stream", None) is not None and not dask.config.get(
+    return byte_stream(comm) is not None and not dask.config.get(
         "distributed.comm.compression", False
     )
 
 
 def _stream_of(comm: Any) -> Any:
-    """Get what carries the bytes of a connection: one that is closed has it no more."""
-    stream = comm.stream
+    """Get the byte stream of a connection; a closed one has none."""
+    stream = byte_stream(comm)
     if stream is None:
         raise CommClosedError("the connection was closed")
     return stream
@@ -104,14 +114,14 @@ async def pass_on(source: Any, reader: Any, nbytes: int) -> None:
     Parameters
     ----------
     source, reader : Comm
-        The connections to the worker that gives the value, and to whoever takes it.
+        The connections to the worker that sends the value, and to its reader.
     nbytes : int
         How many there are.
 
     Raises
     ------
     OSError
-        If either is gone. Both are closed then, and what was passed on is of no use.
+        If either connection breaks. Both are closed then, and the value is incomplete.
     """
     try:
         incoming, outgoing = _stream_of(source), _stream_of(reader)
@@ -129,26 +139,26 @@ async def pass_on(source: Any, reader: Any, nbytes: int) -> None:
             await writing
         await reader.read()
     except BaseException:
-        # Whatever else was written to them would be taken for the value.
+        # Either end would take anything else that is written for the value.
         source.abort()
         reader.abort()
         raise
 
 
 async def read_on(head: bytes, comm: Any) -> Any:
-    """Read the bytes of a value to where they stay, and confirm them.
+    """Read the bytes of a value into their final memory, and confirm them.
 
     Parameters
     ----------
     head : bytes
-        What the worker said of it.
+        The header that the worker sent.
     comm : Comm
-        By which they come.
+        The connection that carries them.
 
     Returns
     -------
     Serialized
-        As if it had come in a message.
+        As distributed makes it from a message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Questions to a scheduler about the tasks of a run."""
+"""Measurements of the tasks of a run, made on their scheduler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["measure_span", "sizes_of"]
 
 
 def measure_span(span_id: str, dask_scheduler: Any = None) -> dict[str, float]:
-    """Run on a scheduler: tell what the tasks of one span have done so far."""
+    """Run on a scheduler: count the tasks of one span, those done, and their seconds."""
     extension = dask_scheduler.extensions.get("spans")
     span = extension.spans.get(span_id) if extension is not None else None
     if span is None:
@@ -29,7 +29,7 @@ def measure_span(span_id: str, dask_scheduler: Any = None) -> dict[str, float]:
 
 
 def sizes_of(keys: list[Key], dask_scheduler: Any = None) -> list[int | None]:
-    """Run on a scheduler: tell the bytes of finished tasks' values; None of others."""
+    """Run on a scheduler: return the bytes of finished tasks' values; None of others."""
     tasks = [dask_scheduler.tasks.get(key) for key in keys]
     known = [None if task is None or task.nbytes < 0 else task.nbytes for task in tasks]
     return [None if nbytes is None else int(nbytes) for nbytes in known]

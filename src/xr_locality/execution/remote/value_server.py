@@ -1,4 +1,4 @@
-"""Gives values of a cluster to readers elsewhere: runs on its scheduler."""
+"""Server of a cluster's values for readers in other clusters: runs on its scheduler."""
 
 from __future__ import annotations
 
@@ -17,64 +17,73 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from xr_locality.execution.remote.packing import align
 from xr_locality.execution.remote.streaming import (
     BUFFERS_NBYTES,
-    GIVE,
     LARGE_NBYTES,
+    STREAM,
     can_stream,
     pass_on,
 )
 
-__all__ = ["GIVER", "NOTICE", "TAKE", "WANT", "WINDOW", "Outbox", "close_outbox", "open_outbox"]
+__all__ = [
+    "NOTICE",
+    "STREAMER",
+    "TAKE",
+    "WANT",
+    "WINDOW",
+    "ValueServer",
+    "close_value_server",
+    "open_value_server",
+]
 
 logger = logging.getLogger(__name__)
 
-#: Names of the handlers; the number goes up when what they say to each other changes.
-WANT, TAKE, NOTICE = (f"xr-locality-{operation}-2" for operation in ("want", "take", "notice"))
-_NAME = "xr-locality-outbox-2"
+#: Names of the handlers; the number goes up with each change of the protocol.
+WANT, TAKE, NOTICE = (f"xr-locality-{operation}-3" for operation in ("want", "take", "notice"))
+_NAME = "xr-locality-value-server-3"
 
 #: Name of the workers' plugin.
-GIVER = "xr-locality-giver-1"
+STREAMER = "xr-locality-streamer-2"
 
-#: Bytes that a scheduler holds while it passes them on, to all readers together, one
-#: reply more at most.
+#: Bytes that a scheduler holds while it passes them on to all readers together, and at
+#: most one reply more.
 WINDOW = 256 * 2**20
 
-#: Seconds that a reply of few bytes waits for more, while another is on its way.
+#: Seconds that a reply of few bytes waits for more values, while another is in transfer.
 _LINGER_SECONDS = 0.02
 _FEW_NBYTES = 2**20
 
-#: Seconds after which a reader, or a client, that is gone is forgotten.
+#: Seconds after which the server forgets a reader or client that has gone.
 _FORGET_SECONDS = 60.0
 
-#: Seconds before a value is tried again that its workers did not give.
+#: Seconds before the server retries a value that its workers did not return.
 _AGAIN_SECONDS = 0.2
 
 
 @dataclass
 class _Reader:
-    """What somebody elsewhere still wants, in the order in which it was asked for."""
+    """Keys that one reader still wants, in the order of its requests."""
 
     waiting: dict[Key, None] = field(default_factory=dict)
     ready: dict[Key, None] = field(default_factory=dict)
-    #: Set when there may be something to take.
+    #: Set when a value may be ready.
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Requests that wait or are answered, and answers on their way.
+    #: Take requests that wait or are being answered, and replies in transfer.
     takes: int = 0
     sending: int = 0
 
 
-class Outbox(SchedulerPlugin):
-    """Hands out values as they get ready, several to a reply, within a window of bytes.
+class ValueServer(SchedulerPlugin):
+    """Server of values as they get ready, several to a reply, within a window of bytes.
 
-    A reader says which keys it wants, then takes what is ready as often as it likes:
-    a take waits for the first value, and goes back with all that fit. So a value
-    is on its way as soon as it is there, and small ones go together where many
-    are ready. What is taken is held here until the reader has confirmed it; a large
-    value goes alone, and passes here as a stream.
+    A reader says which keys it wants, then takes ready values as often as it likes: a
+    take request waits for the first value, and its reply holds all that fit. So a value
+    is sent as soon as it is ready, and small values go together where many are ready.
+    The scheduler holds the values of a reply until the reader has confirmed them; a
+    large value goes alone, as a stream.
 
     Parameters
     ----------
     scheduler : Scheduler
-        Whose values.
+        The scheduler that has the values.
     window : int
         Bytes that may be held at a time.
     """
@@ -90,42 +99,42 @@ class Outbox(SchedulerPlugin):
         self.held = self.most_held = 0
         self._readers: dict[str, _Reader] = {}
         self._wanted_by: dict[Key, set[str]] = {}
-        #: What is being collected from which workers.
+        #: Values being collected, and from which workers.
         self._collecting: dict[asyncio.Task[Any], set[str]] = {}
-        #: What is said to workers about the plugin by which they give large values.
-        self._arming: asyncio.Task[None] | None = None
+        #: Registers the plugin with which workers stream large values.
+        self._streamer_task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Serve."""
+        """Add the plugin and its handlers to the scheduler."""
         self.scheduler.add_plugin(self, name=self.name)
         self.scheduler.handlers |= self._handlers()
 
-    def arm(self, giver: bytes) -> None:
-        """Give workers the plugin; until they have it, large values go whole.
+    def add_streamer(self, streamer: bytes) -> None:
+        """Register the streaming plugin of workers; until they have it, large values go whole.
 
-        Nothing waits for that: a worker that does not answer holds up no run.
+        No run waits for it: a worker that does not answer delays none.
         """
-        if self._arming is None:
-            self._arming = asyncio.create_task(self._arm(giver))
+        if self._streamer_task is None:
+            self._streamer_task = asyncio.create_task(self._add_streamer(streamer))
 
-    async def _arm(self, giver: bytes) -> None:
+    async def _add_streamer(self, streamer: bytes) -> None:
         try:
-            await self.scheduler.register_worker_plugin(None, giver, GIVER, idempotent=True)
+            await self.scheduler.register_worker_plugin(None, streamer, STREAMER, idempotent=True)
         except Exception as error:  # noqa: BLE001 - of a worker that is gone
-            logger.info("A worker could not be told how to give large values: %r", error)
+            logger.info("A worker could not get the plugin that streams large values: %r", error)
 
     async def close_if_unused(self) -> None:
-        """Leave nothing behind when the last client that needed it is gone."""
+        """Remove the plugin and its handlers when the last client that needed it has gone."""
         self.clients &= self.scheduler.clients.keys()
         if not self.clients and self.scheduler.plugins.get(self.name) is self:
             self.scheduler.remove_plugin(name=self.name)
             for operation in self._handlers():
                 self.scheduler.handlers.pop(operation, None)
-            if self._arming is not None:
-                self._arming.cancel()
+            if self._streamer_task is not None:
+                self._streamer_task.cancel()
                 try:
-                    await self.scheduler.unregister_worker_plugin(None, GIVER)
+                    await self.scheduler.unregister_worker_plugin(None, STREAMER)
                 except Exception as error:  # noqa: BLE001 - of a worker that is gone
                     logger.info("A worker may keep a plugin of ours: %r", error)
 
@@ -133,7 +142,7 @@ class Outbox(SchedulerPlugin):
         return {WANT: self.want, TAKE: self.take, NOTICE: self.notice}
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Look later whether anybody is left: clients come back after a short break."""
+        """Check later whether a client is left: clients come back after a short break."""
         if client in self.clients:
             asyncio.get_running_loop().call_later(_FORGET_SECONDS, self._close_later)
 
@@ -141,24 +150,24 @@ class Outbox(SchedulerPlugin):
         self._closing = asyncio.create_task(self.close_if_unused())
 
     def transition(self, key: Key, start: Any, finish: Any, *args: Any, **kwargs: Any) -> None:
-        """Take notice of values that get ready."""
+        """Note that a wanted value is ready."""
         if finish == "memory" and key in self._wanted_by:
             self._is_ready(key)
 
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
-        """Wait no longer for one that is gone: it would be dialled for half a minute."""
+        """Stop collecting from a worker that has gone: connecting would take half a minute."""
         for collecting, addresses in self._collecting.items():
             if worker in addresses:
                 collecting.cancel()
 
     async def notice(self, keys: Iterable[Key]) -> str:
-        """Handle: values were put here from outside, which is no transition."""
+        """Handle: the client has put values on this cluster, which makes no transition."""
         for key in keys:
             self._is_ready(key)
         return "OK"
 
     async def want(self, reader: str, add: Iterable[Key] = (), drop: Iterable[Key] = ()) -> str:
-        """Handle: a reader wants some keys, and others no longer."""
+        """Handle: a reader adds keys that it wants, and drops others."""
         mine = self._reader(reader)
         for key in drop:
             mine.ready.pop(key, None)
@@ -172,7 +181,7 @@ class Outbox(SchedulerPlugin):
         return "OK"
 
     async def take(self, comm: Any, reader: str, limit: int, seconds: float) -> Any:
-        """Handle: a reader takes what is ready, at most `limit` bytes or one value.
+        """Handle: a reader takes ready values, at most `limit` bytes or one value.
 
         Waits up to `seconds` for the first.
         """
@@ -196,12 +205,12 @@ class Outbox(SchedulerPlugin):
                 reply = {"data": data, "types": types, "more": bool(mine.ready)}
                 await comm.write(align(reply, comm) if nbytes >= _FEW_NBYTES else reply)
                 del data, reply
-                # Written is not sent: the bytes are still here, in the connection's buffer.
+                # Written is not sent: the bytes are still in the buffer of the connection.
                 await comm.read()
             return Status.dont_reply
         except OSError:
-            # The connection broke, perhaps while this waited, and the reader has asked
-            # again by another: that finds what was claimed here.
+            # The connection broke, perhaps while this waited, and the reader asks again
+            # over another connection: then it finds the keys that were claimed here.
             for key in keys:
                 self._await(key, reader)
             raise
@@ -213,9 +222,9 @@ class Outbox(SchedulerPlugin):
     async def _claim(
         self, mine: _Reader, limit: int, seconds: float, streamed_from: int | None
     ) -> tuple[list[Key], int, bool]:
-        """Choose what a take goes back with; nothing if nothing gets ready in time.
+        """Choose the values of a reply; none if none gets ready in time.
 
-        Tells the bytes too, and whether it is one value to be streamed.
+        Returns their keys and bytes, and whether it is one value to be streamed.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -267,7 +276,8 @@ class Outbox(SchedulerPlugin):
     async def _stream(self, comm: Any, key: Key, reader: str) -> bool:
         """Pass a value on as its worker sends it; False where it has to go in a message.
 
-        If the worker is lost meanwhile, the reader's connection is closed, and it asks again.
+        If the worker is lost meanwhile, the connection of the reader is closed, and the
+        reader asks again.
         """
         task = self.scheduler.tasks.get(key)
         if task is None or not task.who_has:
@@ -280,8 +290,8 @@ class Outbox(SchedulerPlugin):
             return False
         try:
             try:
-                opened = await send_recv(source, op=GIVE, key=key)
-            except Exception:  # noqa: BLE001 - what is wrong is said when it goes in a message
+                opened = await send_recv(source, op=STREAM, key=key)
+            except Exception:  # noqa: BLE001 - sending it in a message shows the error again
                 return False
             if not opened or opened["status"] != "OK":
                 return False
@@ -300,7 +310,7 @@ class Outbox(SchedulerPlugin):
     async def _gather(self, keys: list[Key], reader: str) -> dict[Key, Any]:
         data = await self._collect(keys)
         if not data and len(keys) > 1:
-            # One that was lost, and is made again, makes all of them fail.
+            # One value that was lost, and is computed again, makes all of them fail.
             for key in keys:
                 data |= await self._collect([key])
         missing = [key for key in keys if key not in data]
@@ -374,10 +384,10 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def open_outbox(
-    client: str, window: int, giver: bytes | None = None, dask_scheduler: Any = None
+async def open_value_server(
+    client: str, window: int, streamer: bytes | None = None, dask_scheduler: Any = None
 ) -> None:
-    """Run on a scheduler: serve its values for a client's runs.
+    """Run on a scheduler: serve its values for the runs of a client.
 
     Parameters
     ----------
@@ -385,21 +395,21 @@ async def open_outbox(
         The client's id.
     window : int
         Bytes that may be held at a time.
-    giver : bytes, optional
+    streamer : bytes, optional
         The pickle of a plugin by which workers stream large values.
     """
-    outbox = dask_scheduler.plugins.get(_NAME)
-    if outbox is None:
-        outbox = Outbox(dask_scheduler, window)
-        outbox.open()
-    outbox.clients.add(client)
-    if giver is not None:
-        outbox.arm(giver)
+    value_server = dask_scheduler.plugins.get(_NAME)
+    if value_server is None:
+        value_server = ValueServer(dask_scheduler, window)
+        value_server.open()
+    value_server.clients.add(client)
+    if streamer is not None:
+        value_server.add_streamer(streamer)
 
 
-async def close_outbox(client: str, dask_scheduler: Any = None) -> None:
-    """Run on a scheduler: a client needs its values no more."""
-    outbox = dask_scheduler.plugins.get(_NAME)
-    if outbox is not None:
-        outbox.clients.discard(client)
-        await outbox.close_if_unused()
+async def close_value_server(client: str, dask_scheduler: Any = None) -> None:
+    """Run on a scheduler: stop serving its values for a client."""
+    value_server = dask_scheduler.plugins.get(_NAME)
+    if value_server is not None:
+        value_server.clients.discard(client)
+        await value_server.close_if_unused()

@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 
 from xr_locality.endpoints.connection import Connection, ConnectionState
 from xr_locality.endpoints.scheduler import CLOSE_SECONDS
 from xr_locality.execution import remote
-from xr_locality.execution.ship import Shipped, ship
+from xr_locality.execution.ship import Shipped, ShippedPlugin
 from xr_locality.regions.region import Region
 
 __all__ = ["Links", "Opened", "can_dial"]
@@ -38,7 +37,7 @@ _CALL_SECONDS = 60.0
 #: reply more at most for each that is on its way.
 RELAY_WINDOW = 64 * 2**20
 
-#: Bytes of the key under which a route travels, and of what makes each seal under it
+#: Bytes of the key under which a route travels, and of what makes each conceal under it
 #: another.
 _KEY_NBYTES, _SALT_NBYTES = 32, 16
 
@@ -60,17 +59,6 @@ class Opened:
     name: str
     share: bytes = field(repr=False)
     relayed: bool
-
-
-class _ShippedPlugin(WorkerPlugin):
-    """Becomes a plugin of :mod:`remote` where it is unpickled."""
-
-    def __init__(self, name: str, pickled: bytes) -> None:
-        self.name = name
-        self._pickled = pickled
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self._pickled,)
 
 
 def way_to(source: Connection) -> tuple[str, Security]:
@@ -119,9 +107,9 @@ class Links:
     _ways: list[_Way] = field(default_factory=list)
     #: How often runs have sent a cluster their partition anew, by connection and run.
     _attempts: dict[int, dict[str, int]] = field(default_factory=dict)
-    _outboxes: dict[int, tuple[Connection, asyncio.Task[None]]] = field(default_factory=dict)
-    _pullers: dict[int, tuple[Connection, remote.Puller]] = field(default_factory=dict)
-    _inboxes: dict[int, tuple[Connection, remote.Inbox]] = field(default_factory=dict)
+    _value_servers: dict[int, tuple[Connection, asyncio.Task[None]]] = field(default_factory=dict)
+    _result_clients: dict[int, tuple[Connection, remote.ResultClient]] = field(default_factory=dict)
+    _value_clients: dict[int, tuple[Connection, remote.ValueClient]] = field(default_factory=dict)
     _tellers: dict[int, tuple[Connection, dict[str, Tell]]] = field(default_factory=dict)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -193,10 +181,10 @@ class Links:
             for way in self._ways
             if not _is_gone(way.consumer) and not (way.source and _is_gone(way.source))
         ]
-        for each in (self._outboxes, self._tellers):
+        for each in (self._value_servers, self._tellers):
             for identity in [name for name, (held, *_) in each.items() if _is_gone(held)]:
                 del each[identity]
-        for ways in (self._pullers, self._inboxes):
+        for ways in (self._result_clients, self._value_clients):
             for identity in [name for name, (held, _) in ways.items() if _is_gone(held)]:
                 _, pulling = ways.pop(identity)
                 closing = asyncio.create_task(pulling.close())
@@ -220,14 +208,14 @@ class Links:
             source = way.source
             route = None if source is None else way_to(source)
             salt = secrets.token_bytes(_SALT_NBYTES)
-            link = remote.Link(
+            link = remote.LinkPlugin(
                 opened.name,
-                remote.seal(pickle.dumps(route), opened.share + salt),
+                remote.conceal(pickle.dumps(route), opened.share + salt),
                 salt,
                 self.patience_seconds,
                 dict(self._attempts.get(id(source), {})),
             )
-            await way.consumer.client.register_plugin(_ShippedPlugin(opened.name, ship(link)))
+            await way.consumer.client.register_plugin(ShippedPlugin(link))
 
     async def serve(self, source: Connection, *, anew: bool = False) -> None:
         """Let a cluster's scheduler give its values to those who reach it.
@@ -239,26 +227,33 @@ class Links:
         anew : bool, optional
             Whether it may have forgotten that it does.
         """
-        if anew or id(source) not in self._outboxes or _has_failed(self._outboxes[id(source)][1]):
-            opening = asyncio.create_task(_open_outbox(source))
-            self._outboxes[id(source)] = (source, opening)
-        await asyncio.shield(self._outboxes[id(source)][1])
+        if (
+            anew
+            or id(source) not in self._value_servers
+            or _has_failed(self._value_servers[id(source)][1])
+        ):
+            opening = asyncio.create_task(_open_value_server(source))
+            self._value_servers[id(source)] = (source, opening)
+        await asyncio.shield(self._value_servers[id(source)][1])
 
-    def puller(self, source: Connection) -> remote.Puller:
+    def result_client(self, source: Connection) -> remote.ResultClient:
         """Get this process's own way to a cluster's results, kept from run to run."""
-        if id(source) not in self._pullers:
-            self._pullers[id(source)] = (source, remote.Puller(self._dialer(source)))
-        return self._pullers[id(source)][1]
+        if id(source) not in self._result_clients:
+            self._result_clients[id(source)] = (
+                source,
+                remote.ResultClient(self._rpc_client(source)),
+            )
+        return self._result_clients[id(source)][1]
 
-    def inbox(self, source: Connection) -> remote.Inbox:
+    def value_client(self, source: Connection) -> remote.ValueClient:
         """Get this process's own way to a cluster's boundary values, for relays."""
-        if id(source) not in self._inboxes:
-            inbox = remote.Inbox(self._dialer(source), window=RELAY_WINDOW)
-            self._inboxes[id(source)] = (source, inbox)
-        return self._inboxes[id(source)][1]
+        if id(source) not in self._value_clients:
+            value_client = remote.ValueClient(self._rpc_client(source), window=RELAY_WINDOW)
+            self._value_clients[id(source)] = (source, value_client)
+        return self._value_clients[id(source)][1]
 
-    def _dialer(self, source: Connection) -> remote.Dialer:
-        return remote.Dialer(
+    def _rpc_client(self, source: Connection) -> remote.RpcClient:
+        return remote.RpcClient(
             source.scheduler_address, source.connection_args, self.patience_seconds
         )
 
@@ -292,7 +287,7 @@ class Links:
 
     async def close(self) -> None:
         """Close this process's ways, and take the links back from clusters that live on."""
-        for ways in (self._pullers, self._inboxes):
+        for ways in (self._result_clients, self._value_clients):
             for _, way in ways.values():
                 await way.close()
             ways.clear()
@@ -304,19 +299,19 @@ class Links:
             consumer = link.consumer
             if consumer.endpoint.adopted and consumer.alive and link.opened is not None:
                 await _leave(consumer.client.unregister_worker_plugin(link.opened.name))
-        outboxes, self._outboxes = self._outboxes, {}
+        outboxes, self._value_servers = self._value_servers, {}
         for source, serving in outboxes.values():
             await asyncio.wait({serving})
             if source.endpoint.adopted and source.alive and not _has_failed(serving):
-                forgotten = Shipped(remote.close_outbox)
+                forgotten = Shipped(remote.close_value_server)
                 await _leave(source.run_on_scheduler(forgotten, source.client.id))
 
 
-async def _open_outbox(source: Connection) -> None:
-    giver = pickle.dumps(_ShippedPlugin(remote.GIVER, ship(remote.Giver(remote.GIVER))))
+async def _open_value_server(source: Connection) -> None:
+    streamer = pickle.dumps(ShippedPlugin(remote.ValueStreamer(remote.STREAMER)))
     async with asyncio.timeout(_CALL_SECONDS):
         await source.run_on_scheduler(
-            Shipped(remote.open_outbox), source.client.id, remote.WINDOW, giver
+            Shipped(remote.open_value_server), source.client.id, remote.WINDOW, streamer
         )
 
 

@@ -60,7 +60,7 @@ class _Mailer:
 class Relay:
     """Carries the boundary values of one run that cannot go from region to region.
 
-    What has come and has not gone on yet fills the window of the inbox that it came
+    What has come and has not gone on yet fills the window of the value_client that it came
     by, and nothing more is asked for while that is full.
     """
 
@@ -69,13 +69,18 @@ class Relay:
     _mailed: dict[tuple[int, Key], Future[Any]] = field(default_factory=dict)
 
     async def carry(
-        self, inbox: remote.Inbox, wanted: Key, *, name: Key, targets: Iterable[Connection]
+        self,
+        value_client: remote.ValueClient,
+        wanted: Key,
+        *,
+        name: Key,
+        targets: Iterable[Connection],
     ) -> tuple[int, bool]:
         """Carry one value from a cluster to others, as it is packed.
 
         Parameters
         ----------
-        inbox : Inbox
+        value_client : ValueClient
             The way to the cluster that makes it.
         wanted, name : key
             Its key there, and the one that it gets on the others.
@@ -96,7 +101,7 @@ class Relay:
         Exception
             What the value raised while it was deserialised.
         """
-        received = await inbox.get(wanted, lambda: True)
+        received = await value_client.get(wanted, lambda: True)
         assert received is not None
         try:
             for target in targets:
@@ -110,7 +115,7 @@ class Relay:
                         raise
                     raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
         finally:
-            inbox.release(received.nbytes)
+            value_client.release(received.nbytes)
         return received.nbytes, remote.is_receipt(received.value)
 
     def find_lost(self, target: Connection) -> set[Key]:

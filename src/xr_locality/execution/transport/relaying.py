@@ -122,7 +122,7 @@ class Carrying:
             wanted = remote.rename(wanted, str(attempts[source]))
         try:
             nbytes, is_receipt = await self._relay.carry(
-                state.links.inbox(state.connections[source]),
+                state.links.value_client(state.connections[source]),
                 wanted,
                 name=mail_key(boundary.key, state.name),
                 targets=[state.connections[target] for target in targets],

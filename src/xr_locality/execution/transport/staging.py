@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from dask.typing import Key
-from distributed.diagnostics.plugin import WorkerPlugin
 
 from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import ConfigurationError, LocalityWarning, TransferError
 from xr_locality.execution import remote
 from xr_locality.execution.remote.staged_values import OPEN
-from xr_locality.execution.ship import ship
+from xr_locality.execution.ship import ShippedPlugin
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.regions.region import Region
 
@@ -52,17 +51,6 @@ class Stores:
 
     own: OpenStore | None
     beside: Mapping[Key, Mapping[str, OpenStore]]
-
-
-class _StorePlugin(WorkerPlugin):
-    """Becomes a :class:`remote.Store` where it is unpickled."""
-
-    def __init__(self, name: str, pickled: bytes) -> None:
-        self.name = name
-        self._pickled = pickled
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self._pickled,)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,8 +132,8 @@ class Staging:
         store = self.stores[str(region)]
         route = (f"{store['url'].rstrip('/')}/{self._folder}", dict(store["storage_options"]))
         name = f"xr-locality-{secrets.token_hex(8)}"
-        plugin = remote.Store(name, remote.seal(pickle.dumps(route), share))
-        await connection.client.register_plugin(_StorePlugin(name, ship(plugin)))
+        plugin = remote.StorePlugin(name, remote.conceal(pickle.dumps(route), share))
+        await connection.client.register_plugin(ShippedPlugin(plugin))
         self._plugins.append((connection, name))
         return name, share
 

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import Worker
-from outbox_world import MB, Cluster, cluster, inbox, n_gathers, run, wanted
+from value_server_world import MB, Cluster, cluster, n_gathers, run, value_client, wanted
 
 from xr_locality.execution import remote
-from xr_locality.execution.remote.value_server import TAKE, close_outbox, open_outbox
+from xr_locality.execution.remote.value_server import TAKE, close_value_server, open_value_server
 
 
 def test_small_values_go_together() -> None:
     """Many small values that are ready cross in few replies."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             futures = await there.client.scatter({f"x{n}": np.full(100, n) for n in range(500)})
             got = await asyncio.gather(*(reader.get(key, wanted) for key in futures))
             assert [each.value[0] for each in got if each] == list(range(500))
@@ -30,7 +30,7 @@ def test_a_value_is_taken_when_it_is_made() -> None:
     """A value that is asked for before it exists comes when it does."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             getting = asyncio.create_task(reader.get("late", wanted))
             other = there.client.submit(abs, -1, key="other")
             assert (got := await reader.get("other", wanted)) is not None
@@ -49,7 +49,7 @@ def test_values_that_take_long_are_waited_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("xr_locality.execution.remote.value_client._POLL_SECONDS", 0.05)
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             for wave in range(3):
                 keys = [f"x{wave}-{n}" for n in range(4)]
                 getting = [asyncio.create_task(reader.get(key, wanted)) for key in keys]
@@ -70,13 +70,13 @@ def test_scheduler_holds_no_more_than_its_window() -> None:
         async with cluster(window=8 * MB) as there:
             values = {f"x{n}": np.zeros(2 * MB, "u1") for n in range(40)}
             futures = await there.client.scatter(values)
-            async with inbox(there) as one, inbox(there) as other:
+            async with value_client(there) as one, value_client(there) as other:
                 await asyncio.gather(
                     *(one.get(key, wanted) for key in list(futures)[:20]),
                     *(other.get(key, wanted) for key in list(futures)[20:]),
                 )
-            assert 8 * MB <= there.outbox.most_held <= 11 * MB
-            assert there.outbox.held == 0
+            assert 8 * MB <= there.value_server.most_held <= 11 * MB
+            assert there.value_server.held == 0
 
     run(test)
 
@@ -85,7 +85,7 @@ def test_reader_takes_no_more_than_its_window() -> None:
     """A reader asks for nothing more while what has arrived has not been released."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there, window=10 * MB) as reader:
+        async with cluster() as there, value_client(there, window=10 * MB) as reader:
             values = {f"x{n}": np.zeros(9 * MB, "u1") for n in range(20)}
             futures = await there.client.scatter(values)
             most = 0
@@ -109,7 +109,7 @@ def test_broken_connections_are_made_up_for() -> None:
     """What is lost with a connection is asked for again, and all values arrive."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             values = {f"x{n}": np.full(MB, n, "u1") for n in range(60)}
             futures = await there.client.scatter(values)
             getting = [asyncio.create_task(reader.get(key, wanted)) for key in futures]
@@ -127,7 +127,7 @@ def test_connections_that_break_while_nothing_is_ready_lose_nothing() -> None:
     """What those who asked by them would have got goes to those who ask again."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             keys = [f"late-{n}" for n in range(4)]
             getting = [asyncio.create_task(reader.get(key, wanted)) for key in keys]
             for _ in range(3):
@@ -150,7 +150,7 @@ def test_lost_value_is_waited_for() -> None:
     """A value whose worker is gone comes from the one that makes it again."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             first = there.client.submit(abs, -1, key="x")
             await first
             (worker,) = there.scheduler.workers
@@ -181,7 +181,7 @@ def test_worker_that_is_gone_is_not_waited_for() -> None:
     """What is being collected from a worker that is lost is collected from another."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             other = await Worker(there.scheduler.address, nthreads=1, memory_limit=0)
             futures = await there.client.scatter({"x": np.arange(9)}, broadcast=True)
             tried = hold_up(there, "x")
@@ -201,7 +201,7 @@ def test_value_that_takes_long_does_not_hold_up_others(monkeypatch: pytest.Monke
     monkeypatch.setattr("xr_locality.execution.remote.value_client._POLL_SECONDS", 0.05)
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             futures = await there.client.scatter({"x": np.arange(9)})
             tried = hold_up(there, "x")
             getting = [asyncio.create_task(reader.get(key, wanted)) for key in ("x", "late")]
@@ -222,13 +222,13 @@ def test_what_nobody_wants_is_not_waited_for() -> None:
     """A wait ends when nobody wants the value, and the scheduler forgets it."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             assert await reader.get("never", lambda: False) is None
             for _ in range(1000):
-                if not there.outbox._wanted_by:
+                if not there.value_server._wanted_by:
                     break
                 await asyncio.sleep(0.01)
-            assert not there.outbox._wanted_by
+            assert not there.value_server._wanted_by
 
     run(test)
 
@@ -248,7 +248,7 @@ def test_value_that_cannot_be_deserialised_fails_at_once() -> None:
     """What a value raises is its own error, not that of a link, and is not tried again."""
 
     async def test() -> None:
-        async with cluster() as there, inbox(there) as reader:
+        async with cluster() as there, value_client(there) as reader:
             made = there.client.submit(Stubborn, key="stubborn")
             with pytest.raises(ConnectionError, match="the store inside") as caught:
                 await reader.get("stubborn", wanted)
@@ -266,7 +266,7 @@ def test_scheduler_out_of_reach_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(rpc_client, "FIRST_CONTACT_SECONDS", 0.3)
 
     async def test() -> None:
-        reader = remote.Inbox(remote.Dialer("tcp://127.0.0.1:1", {}, 1.0))
+        reader = remote.ValueClient(remote.RpcClient("tcp://127.0.0.1:1", {}, 1.0))
         try:
             answers = await asyncio.gather(
                 reader.get("a", wanted), reader.get("b", wanted), return_exceptions=True
@@ -284,10 +284,10 @@ def test_nothing_is_left_on_the_scheduler() -> None:
     async def test() -> None:
         async with cluster() as there:
             before = set(there.scheduler.handlers)
-            await open_outbox("another", remote.WINDOW, dask_scheduler=there.scheduler)
+            await open_value_server("another", remote.WINDOW, dask_scheduler=there.scheduler)
             assert TAKE in before
-            await close_outbox(there.client.id, dask_scheduler=there.scheduler)
+            await close_value_server(there.client.id, dask_scheduler=there.scheduler)
             assert TAKE not in there.scheduler.handlers
-            assert "xr-locality-outbox-2" not in there.scheduler.plugins
+            assert "xr-locality-value-server-3" not in there.scheduler.plugins
 
     run(test)

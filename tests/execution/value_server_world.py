@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Client, Scheduler, Worker
 
 from xr_locality.execution import remote
-from xr_locality.execution.remote.value_server import Outbox, open_outbox
+from xr_locality.execution.remote.value_server import ValueServer, open_value_server
 
 MB = 10**6
 
@@ -26,14 +26,14 @@ class Cluster:
     client: Client
 
     @property
-    def outbox(self) -> Outbox:
+    def value_server(self) -> ValueServer:
         """What hands out its values."""
-        outbox: Any = self.scheduler.plugins["xr-locality-outbox-2"]
-        return outbox
+        value_server: Any = self.scheduler.plugins["xr-locality-value-server-3"]
+        return value_server
 
-    def dialer(self) -> remote.Dialer:
+    def rpc(self) -> remote.RpcClient:
         """Make connections as a worker elsewhere does."""
-        return remote.Dialer(self.scheduler.address, self.client.connection_args, 2.0)
+        return remote.RpcClient(self.scheduler.address, self.client.connection_args, 2.0)
 
 
 @asynccontextmanager
@@ -45,18 +45,18 @@ async def cluster(window: int = remote.WINDOW, *, streams: bool = True) -> Async
         Worker(scheduler.address, nthreads=2, memory_limit=0) as worker,
         Client(scheduler.address, asynchronous=True, set_as_default=False) as client,
     ):
-        giver = pickle.dumps(remote.Giver(remote.GIVER)) if streams else None
-        await open_outbox(client.id, window, giver, dask_scheduler=scheduler)
-        if giver is not None:
-            arming = scheduler.plugins["xr-locality-outbox-2"]._arming
-            await arming
+        streamer = pickle.dumps(remote.ValueStreamer(remote.STREAMER)) if streams else None
+        await open_value_server(client.id, window, streamer, dask_scheduler=scheduler)
+        if streamer is not None:
+            registering = scheduler.plugins["xr-locality-value-server-3"]._streamer_task
+            await registering
         yield Cluster(scheduler, worker, client)
 
 
 @asynccontextmanager
-async def inbox(there: Cluster, **how: Any) -> AsyncIterator[remote.Inbox]:
+async def value_client(there: Cluster, **how: Any) -> AsyncIterator[remote.ValueClient]:
     """Make a reader, and close it."""
-    made = remote.Inbox(there.dialer(), **how)
+    made = remote.ValueClient(there.rpc(), **how)
     try:
         yield made
     finally:

@@ -8,7 +8,7 @@ from dask._task_spec import DependenciesMapping, Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
 
-from xr_locality.execution.remote.prefetch_limit import gate
+from xr_locality.execution.remote.prefetch_limit import limit_prefetch
 
 N_PAIRS = 20
 
@@ -36,9 +36,11 @@ def pairs(*, shared: bool = True) -> dict[Key, Any]:
     return tasks
 
 
-def gated(tasks: Mapping[Key, Any], *, window: int, sends: tuple[Key, ...] = ()) -> dict[Key, Any]:
+def delayed(
+    tasks: Mapping[Key, Any], *, window: int, sends: tuple[Key, ...] = ()
+) -> dict[Key, Any]:
     """Gate tasks whose loads are of ten bytes each."""
-    return gate(
+    return limit_prefetch(
         tasks,
         fetches=[key for key in tasks if key[0] == "fetch"],
         sends=sends,
@@ -78,31 +80,31 @@ def most_held(tasks: Mapping[Key, Any], arrival: Callable[[int], int]) -> int:
 def test_loads_do_not_run_ahead_beyond_the_window(arrival: Callable[[int], int]) -> None:
     """As many loads wait for their fetches as the window has room for, in whatever order."""
     assert most_held(pairs(), arrival) == N_PAIRS
-    assert most_held(gated(pairs(), window=40), arrival) <= 5
+    assert most_held(delayed(pairs(), window=40), arrival) <= 5
 
 
 def test_values_stay_the_same() -> None:
     """A load that waits makes what it would have made."""
     tasks = pairs()
-    assert get_sync(gated(tasks, window=40), ["sum"]) == get_sync(tasks, ["sum"])
+    assert get_sync(delayed(tasks, window=40), ["sum"]) == get_sync(tasks, ["sum"])
 
 
 def test_nothing_changes_where_all_fit() -> None:
     """Where everything fits into the window, no task is added and none waits."""
     tasks = pairs()
-    assert gated(tasks, window=10 * N_PAIRS) == tasks
+    assert delayed(tasks, window=10 * N_PAIRS) == tasks
 
 
 def test_a_value_larger_than_the_window_may_be_there() -> None:
     """One value may always be ahead, or loading and fetching would never overlap."""
-    assert most_held(gated(pairs(), window=1), lambda number: number) == 1
+    assert most_held(delayed(pairs(), window=1), lambda number: number) == 1
 
 
 def test_what_leads_to_a_sent_value_never_waits() -> None:
     """A fetch may depend, by way of another region, on what this region sends."""
     tasks = pairs()
     tasks["mean"] = task("mean", *(("load", number) for number in range(N_PAIRS)))
-    assert gated(tasks, window=40, sends=("mean",)) == tasks
+    assert delayed(tasks, window=40, sends=("mean",)) == tasks
 
 
 def test_loads_behind_other_tasks_wait_too() -> None:
@@ -112,7 +114,7 @@ def test_loads_behind_other_tasks_wait_too() -> None:
         for key, each in pairs().items()
     }
     tasks |= {("raw", number): task(("raw", number)) for number in range(N_PAIRS)}
-    waiting = gated(tasks, window=40)
+    waiting = delayed(tasks, window=40)
     assert waiting["raw", N_PAIRS - 1].dependencies
     assert not waiting["raw", 0].dependencies
     assert most_held(waiting, lambda number: number) <= 5
