@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xr_locality as xl
-from clusters import REGIONS, two_clusters
 from support.answers import assert_same, compute_plainly
+from support.clusters import REGIONS, two_clusters
 from support.inprocess import run_here
 from support.invariants import check_plan
 from support.programs import Program

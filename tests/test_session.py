@@ -19,9 +19,9 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from clusters import two_clusters
-from polling import until
 from support.answers import assert_same, compute_plainly
+from support.clusters import two_clusters
+from support.polling import until
 from xr_locality.errors import (
     BudgetError,
     ConfigurationError,

@@ -17,7 +17,7 @@ import xarray as xr
 import yaml
 
 import xr_locality as xl
-from clusters import two_clusters
+from support.clusters import two_clusters
 from support.inprocess import run_here, submitted
 from xr_locality.errors import (
     ConfigurationError,

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from polling import until
+from support.polling import until
 
 PATIENCE_SECONDS = 60.0
 ANSWER = "and as one number: 2.08 K"

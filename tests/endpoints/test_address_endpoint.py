@@ -13,8 +13,8 @@ import distributed
 import pytest
 from distributed import Client, LocalCluster, Scheduler, Worker
 from distributed.security import Security
-from endpoint_doubles import WEST
 
+from support.endpoint_doubles import WEST
 from xr_locality.endpoints import AddressEndpoint, Endpoint, to_endpoint
 from xr_locality.endpoints.address import normalise_address
 from xr_locality.errors import ConfigurationError, EndpointError

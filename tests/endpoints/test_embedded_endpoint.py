@@ -15,8 +15,8 @@ import dask
 import distributed
 import psutil
 import pytest
-from endpoint_doubles import eventually
 
+from support.endpoint_doubles import eventually
 from xr_locality.endpoints import EmbeddedEndpoint
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions import LOCAL

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from endpoint_doubles import eventually
 
+from support.endpoint_doubles import eventually
 from xr_locality.endpoints import Connection, ConnectionState, EmbeddedEndpoint
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import EndpointError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from distributed import Scheduler
-from endpoint_doubles import CENTRAL, WEST, eventually
 
+from support.endpoint_doubles import CENTRAL, WEST, eventually
 from xr_locality.endpoints import (
     AddressEndpoint,
     Connection,

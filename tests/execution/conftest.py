@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clusters import two_clusters
+from support.clusters import two_clusters
 
 
 @pytest.fixture(scope="session")

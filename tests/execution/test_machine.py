@@ -6,8 +6,8 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_world import World
 
+from support.run_world import World
 from support.strategies import Moment, partition_keys, run_moments
 from xr_locality.execution.events import (
     Cancel,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from clusters import kept_open
+from support.clusters import kept_open
 from xr_locality import Session
 from xr_locality.testing import Testbed
 

@@ -15,8 +15,8 @@ import xarray as xr
 from distributed import get_worker
 
 import xr_locality as xl
-from clusters import kept_open, two_clusters
 from support.answers import assert_same
+from support.clusters import kept_open, two_clusters
 from xr_locality import errors
 
 AWS, GCP = "aws:us-west-2", "gcp:us-central1"

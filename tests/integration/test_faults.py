@@ -15,10 +15,10 @@ from typing import Any
 import dask
 import pytest
 import xarray as xr
-from hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
 
 import xr_locality as xl
-from testbed_processes import processes_of
+from support.hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
+from support.testbed_processes import processes_of
 from xr_locality import errors
 from xr_locality.testing import Testbed
 

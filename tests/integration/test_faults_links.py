@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import xarray as xr
-from hearing import IOWA, When
 
 import xr_locality as xl
-from clusters import kept_open
-from cut_link import CutLink
+from support.clusters import kept_open
+from support.cut_link import CutLink
+from support.hearing import IOWA, When
 from xr_locality import errors
 from xr_locality.execution import liveness
 from xr_locality.execution.transport import cluster_links

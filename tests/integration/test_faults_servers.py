@@ -14,10 +14,10 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
-from hearing import IOWA, OREGON, When
 
 import xr_locality as xl
-from polling import until
+from support.hearing import IOWA, OREGON, When
+from support.polling import until
 from xr_locality import errors
 from xr_locality.execution import liveness
 from xr_locality.testing import Testbed

@@ -8,10 +8,10 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
 
 import xr_locality as xl
-from testbed_processes import processes_of
+from support.hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
+from support.testbed_processes import processes_of
 from xr_locality.testing import Testbed
 
 

@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from clusters import kept_open, two_clusters
 from support.answers import assert_same
+from support.clusters import kept_open, two_clusters
 from xr_locality import errors
 
 AWS, GCP = "aws:us-west-2", "gcp:us-central1"

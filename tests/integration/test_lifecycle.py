@@ -20,8 +20,8 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from polling import until
 from support.answers import assert_same
+from support.polling import until
 from xr_locality import errors
 from xr_locality.cli import main
 from xr_locality.testing import Testbed

@@ -16,7 +16,7 @@ import pytest
 from distributed import Client, LocalCluster, Worker, get_worker
 
 import xr_locality as xl
-from cut_link import CutLink
+from support.cut_link import CutLink
 from xr_locality import errors
 from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes

@@ -13,8 +13,8 @@ from distributed import Client
 
 import xr_locality as xl
 from benchmarks.harness.workloads import WORKLOADS, Workload
-from clusters import two_clusters
 from support.answers import assert_same, compute_plainly
+from support.clusters import two_clusters
 from support.inprocess import run_here
 from support.invariants import check_plan
 from support.realistic import (

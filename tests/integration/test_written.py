@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from clusters import kept_open
+from support.clusters import kept_open
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
 AZURE = xl.Region.parse("azure:westeurope")

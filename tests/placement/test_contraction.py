@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from placement_samples import N_TWO_REGIONS, PROPERTY, costs_of, is_allowed, problems
 
+from support.placement_samples import N_TWO_REGIONS, PROPERTY, costs_of, is_allowed, problems
 from support.problems import best_by_brute_force, state_problem
 from support.strategies import placement_problems, prices_between
 from xr_locality.placement.contraction import contract, merge

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from placement_samples import N_TWO_REGIONS, costs_of
 
+from support.placement_samples import N_TWO_REGIONS, costs_of
 from support.problems import best_by_brute_force, draw_prices, state_problem
 from xr_locality.placement.forest import is_forest, place_forest
 from xr_locality.placement.problem import PlacementProblem, Prices

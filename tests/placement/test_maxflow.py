@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from placement_samples import N_FLOWS, PROPERTY
 
+from support.placement_samples import N_FLOWS, PROPERTY
 from xr_locality.placement.maxflow import Flow, maximise_flow
 
 #: Node numbers and a capacity.

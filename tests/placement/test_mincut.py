@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from placement_samples import N_MIDDLING, N_TWO_REGIONS, PROPERTY, costs_of, is_allowed, problems
 
+from support.placement_samples import (
+    N_MIDDLING,
+    N_TWO_REGIONS,
+    PROPERTY,
+    costs_of,
+    is_allowed,
+    problems,
+)
 from support.problems import (
     best_by_brute_force,
     draw_prices,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from placement_samples import (
+
+from support.placement_samples import (
     N_MORE_REGIONS,
     N_TWO_REGIONS,
     PROPERTY,
@@ -14,7 +15,6 @@ from placement_samples import (
     is_allowed,
     problems,
 )
-
 from support.problems import best_by_brute_force, state_problem
 from support.strategies import placement_problems, prices_between
 from xr_locality.errors import PlacementError

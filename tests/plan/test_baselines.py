@@ -3,9 +3,9 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
-from plan_builders import IOWA, NAMED, OREGON, stored
 
 import xr_locality as xl
+from support.plan_builders import IOWA, NAMED, OREGON, stored
 from xr_locality.placement.costs import CostModel
 from xr_locality.regions.region import LOCAL, Region
 

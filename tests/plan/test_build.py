@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from plan_builders import IOWA, IRELAND, OREGON, circumstances, remote, stored
 
 import xr_locality as xl
 from support.invariants import check_plan
+from support.plan_builders import IOWA, IRELAND, OREGON, circumstances, remote, stored
 from support.programs import open_sources, write_sources
 from xr_locality.errors import (
     BudgetError,
@@ -307,7 +307,11 @@ print(json.dumps([plan.to_dict(), sorted((str(k), str(r)) for k, r in plan.place
             text=True,
             check=True,
             timeout=60,
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": os.pathsep.join(sys.path),  # that of pytest, with `support`
+            },
         ).stdout
         for seed in ("1", "2")
     ]

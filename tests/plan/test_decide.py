@@ -6,9 +6,9 @@ from typing import Any
 import dask.array as da
 import pytest
 from dask.blockwise import Blockwise
-from plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
 
 import xr_locality as xl
+from support.plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.decide import decide
 from xr_locality.plan.model import Plan

@@ -6,8 +6,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from plan_builders import crossing
 
+from support.plan_builders import crossing
 from xr_locality.execution.metrics.report import Report
 from xr_locality.plan.model import Baseline, Plan
 

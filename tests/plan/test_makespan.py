@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from plan_builders import IOWA, IRELAND, OREGON, crossing
 
+from support.plan_builders import IOWA, IRELAND, OREGON, crossing
 from xr_locality.plan.makespan import makespan
 from xr_locality.plan.model import Plan
 from xr_locality.plan.transfers import Transfer, Why

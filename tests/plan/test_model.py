@@ -5,9 +5,9 @@ import dataclasses
 import dask
 import pytest
 from dask.core import flatten
-from plan_builders import IOWA, NAMED, OREGON, stored
 
 import xr_locality as xl
+from support.plan_builders import IOWA, NAMED, OREGON, stored
 from xr_locality.plan.model import Plan
 from xr_locality.regions.region import LOCAL
 

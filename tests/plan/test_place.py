@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from dask.core import flatten
 from dask.typing import Key
-from plan_builders import IOWA, IRELAND, OREGON, circumstances, reads_of, stored
 
 import xr_locality.sources.storage.zarr as finder
+from support.plan_builders import IOWA, IRELAND, OREGON, circumstances, reads_of, stored
 from xr_locality.plan.place import Placed, place
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.regions.region import LOCAL, Region

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
-from plan_builders import IOWA, NAMED, OREGON, stored
 
 import xr_locality as xl
+from support.plan_builders import IOWA, NAMED, OREGON, stored
 from xr_locality.graph.dependencies import structure_of
 from xr_locality.plan.placement_view import LayerPlacement, PlacementView
 

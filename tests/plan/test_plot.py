@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from plan_builders import crossing
 
+from support.plan_builders import crossing
 from xr_locality.errors import MissingDependencyError
 from xr_locality.plan.model import Plan, Transfer
 from xr_locality.regions.region import Region

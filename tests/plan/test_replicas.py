@@ -8,9 +8,9 @@ from itertools import product
 import dask.array as da
 import numpy as np
 import pytest
-from plan_builders import IOWA, IRELAND, NAMED, OREGON, stored, surveyed
 
 import xr_locality as xl
+from support.plan_builders import IOWA, IRELAND, NAMED, OREGON, stored, surveyed
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import CostModel

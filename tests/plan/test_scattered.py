@@ -8,9 +8,9 @@ from typing import Any, Final
 import dask.array as da
 import numpy as np
 import pytest
-from plan_builders import IOWA, NAMED, OREGON
 
 import xr_locality as xl
+from support.plan_builders import IOWA, NAMED, OREGON
 from xr_locality.errors import LocalityErrorGroup, SourceError
 from xr_locality.plan.transfers import Transfer
 from xr_locality.regions import REGISTRY, Store

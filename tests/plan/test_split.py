@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 from dask.blockwise import Blockwise
 from dask.core import flatten
-from plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
 
 import xr_locality as xl
 from support.answers import assert_same, compute_plainly
 from support.inprocess import run_here, submitted
 from support.invariants import check_plan
+from support.plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.plan.split import whole

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from dask.typing import Key
-from plan_builders import crossing, many_crossing
 
 import xr_locality as xl
+from support.plan_builders import crossing, many_crossing
 from xr_locality.display.summary import summarise
 from xr_locality.plan.model import Baseline, Plan, Transfer
 from xr_locality.plan.transfers import Transfers

@@ -8,9 +8,9 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.highlevelgraph import HighLevelGraph
-from plan_builders import IOWA, OREGON, remote, stored, surveyed
 
 import xr_locality as xl
+from support.plan_builders import IOWA, OREGON, remote, stored, surveyed
 from xr_locality.errors import EndpointError, RegionError
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store

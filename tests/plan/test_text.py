@@ -6,8 +6,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-from plan_builders import crossing
 
+from support.plan_builders import crossing
 from xr_locality.display import formatting
 from xr_locality.display.text import explain
 from xr_locality.execution.metrics.report import RegionReport, Report

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from plan_builders import IOWA, OREGON
 
+from support.plan_builders import IOWA, OREGON
 from xr_locality.plan.transfers import Crossings, Transfer, Transfers
 from xr_locality.regions.region import LOCAL
 

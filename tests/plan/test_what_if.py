@@ -8,8 +8,8 @@ from typing import Any
 
 import dask
 import pytest
-from plan_builders import IOWA, OREGON
 
+from support.plan_builders import IOWA, OREGON
 from xr_locality.display.plan_comparison import PlanComparison
 from xr_locality.errors import PlacementError
 from xr_locality.plan.model import Plan

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
-from strangers import Stranger
 
+from support.strangers import Stranger
 from xr_locality.regions.probe.asking_clouds import Probe
 from xr_locality.regions.probe.cache import Answers
 

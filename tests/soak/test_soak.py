@@ -21,9 +21,9 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from cut_link import CutLink
-from polling import until
-from testbed_processes import processes_of
+from support.cut_link import CutLink
+from support.polling import until
+from support.testbed_processes import processes_of
 from xr_locality.execution import liveness
 from xr_locality.execution.transport import cluster_links
 from xr_locality.testing import Testbed

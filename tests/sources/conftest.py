@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from moto.server import ThreadedMotoServer
-from places import Place, azure_place, azurite, gcs_place, http_place
+
+from support.places import Place, azure_place, azurite, gcs_place, http_place
 
 # gcsfs asks for TLS otherwise, and waits a minute; it reads this when it is imported.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

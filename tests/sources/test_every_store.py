@@ -14,13 +14,13 @@ import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
-import openers
 import pytest
 import xarray as xr
-from openers import OPENERS, SHAPE, Opener
-from places import Place
 
 import xr_locality as xl
+from support import openers
+from support.openers import OPENERS, SHAPE, Opener
+from support.places import Place
 from xr_locality.regions import LOCAL, Region
 from xr_locality.testing import Testbed
 from xr_locality.testing.objects import ObjectServer

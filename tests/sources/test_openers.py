@@ -5,10 +5,10 @@ from typing import Any
 
 import dask.dataframe as dd
 import pytest
-from openers import OPENERS, Opener
-from places import Place
 
 import xr_locality as xl
+from support.openers import OPENERS, Opener
+from support.places import Place
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
 from xr_locality.regions.region import Region

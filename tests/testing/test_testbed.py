@@ -22,7 +22,7 @@ import xarray as xr
 import yaml
 from dask_gateway import BasicAuth, Gateway
 
-from polling import until
+from support.polling import until
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,

@@ -15,7 +15,7 @@ from textwrap import dedent
 
 import pytest
 
-from polling import until
+from support.polling import until
 from xr_locality.errors import ConfigurationError, EndpointError
 from xr_locality.regions.region import Region
 from xr_locality.testing import EmulatedLink, EmulatedNetwork, LinkCounts, Testbed

@@ -14,9 +14,9 @@ import dask.array as da
 # Its defaults must be there before a test sets others, or they go with those.
 import dask_gateway  # noqa: F401
 import pytest
-from endpoint_doubles import WEST, fake_gateway
 
 import xr_locality as xl
+from support.endpoint_doubles import WEST, fake_gateway
 from xr_locality.endpoints import GatewayEndpoint, to_endpoint
 from xr_locality.errors import ConfigurationError, EndpointError, LocalityErrorGroup
 from xr_locality.regions import Region

@@ -8,8 +8,8 @@ import dask
 import numpy as np
 import pytest
 from distributed import Worker
-from value_server_world import MB, Cluster, cluster, n_gathers, run, value_client, wanted
 
+from support.value_server_world import MB, Cluster, cluster, n_gathers, run, value_client, wanted
 from xr_locality.execution.remote.streaming import BUFFERS_NBYTES, STREAM
 from xr_locality.execution.remote.value_server import STREAMER, close_value_server
 

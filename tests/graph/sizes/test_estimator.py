@@ -10,8 +10,8 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.highlevelgraph import HighLevelGraph
-from measured_sizes import compared
 
+from support.measured_sizes import compared
 from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.persisted import HeldValue, hold, reveal

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from strangers import Stranger, drip, hang, reply
 
+from support.strangers import Stranger, drip, hang, reply
 from xr_locality.regions import Store
 from xr_locality.regions.probe.asking_clouds import Probe, ProbeDetector
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import Worker
-from value_server_world import MB, Cluster, cluster, n_gathers, run, value_client, wanted
 
+from support.value_server_world import MB, Cluster, cluster, n_gathers, run, value_client, wanted
 from xr_locality.execution import remote
 from xr_locality.execution.remote.value_server import TAKE, close_value_server, open_value_server
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import pytest
-from plan_builders import IOWA, IRELAND, OREGON
 
+from support.plan_builders import IOWA, IRELAND, OREGON
 from xr_locality.config import MissingEndpoint
 from xr_locality.errors import EndpointError
 from xr_locality.placement.costs import CostModel

@@ -7,8 +7,8 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.typing import Key
-from plan_builders import IOWA, IRELAND, OREGON, reads_of, stored
 
+from support.plan_builders import IOWA, IRELAND, OREGON, reads_of, stored
 from xr_locality.plan.formulate import Stated, state
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.regions.region import LOCAL, Region

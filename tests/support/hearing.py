@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import xr_locality as xl
-from polling import until
+from support.polling import until
 
 OREGON = xl.Region.parse("aws:us-west-2")
 IOWA = xl.Region.parse("gcp:us-central1")

@@ -7,9 +7,9 @@ import dask.array as da
 import pytest
 from dask.core import flatten
 from dask.typing import Key
-from plan_builders import IOWA, OREGON, reads_of, stored
 
 import xr_locality as xl
+from support.plan_builders import IOWA, OREGON, reads_of, stored
 from xr_locality.graph.sizes.estimator import GUESSED_NBYTES
 from xr_locality.regions.region import Region
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from strangers import Stranger, drip, hang, reply
 
+from support.strangers import Stranger, drip, hang, reply
 from xr_locality.regions.probe.client import (
     Call,
     Exchange,

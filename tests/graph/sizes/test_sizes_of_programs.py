@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from measured_sizes import BY_VALUES, LABELS, MASKS, NOTHING_KNOWN, Listed, check
-from sized_programs import ARRAYS, OBJECTS, XARRAYS
 
+from support.measured_sizes import BY_VALUES, LABELS, MASKS, NOTHING_KNOWN, Listed, check
 from support.realistic import PROGRAMS, open_models, write_models
+from support.sized_programs import ARRAYS, OBJECTS, XARRAYS
 
 #: Every program whose sizes are not all exact, with the reason and the bound.
 LISTED: Final = {

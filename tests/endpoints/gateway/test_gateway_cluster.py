@@ -13,8 +13,8 @@ from typing import Any
 import dask
 import distributed
 import pytest
-from endpoint_doubles import CENTRAL, WEST, eventually, fake_gateway
 
+from support.endpoint_doubles import CENTRAL, WEST, eventually, fake_gateway
 from xr_locality.endpoints import Connection, EndpointPool, GatewayEndpoint, to_endpoint
 from xr_locality.endpoints.connection import ConnectionState
 from xr_locality.errors import (

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from strangers import Stranger, reply
 
+from support.strangers import Stranger, reply
 from xr_locality import config
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions import (

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from placement_samples import N_MORE_REGIONS, costs_of, problems
 
+from support.placement_samples import N_MORE_REGIONS, costs_of, problems
 from support.problems import best_by_brute_force, state_problem
 from xr_locality.placement.milp import program_size, solve_program
 from xr_locality.placement.problem import Prices

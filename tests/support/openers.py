@@ -21,7 +21,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from places import AZURITE_ACCOUNT, AZURITE_KEY, Place
+
+from support.places import AZURITE_ACCOUNT, AZURITE_KEY, Place
 
 __all__ = ["OPENERS", "SHAPE", "Opener", "values"]
 
