@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
+from xr_locality.endpoints.endpoint import Endpoint, EndpointFacts
 from xr_locality.endpoints.scheduler import Route, ask_versions
 from xr_locality.errors import ConfigurationError
 
@@ -137,18 +137,18 @@ class AddressEndpoint(Endpoint):
     def __repr__(self) -> str:
         return f"AddressEndpoint({self.address!r})"
 
-    async def preflight(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
-    ) -> None:
+    async def preflight(self, *, region: Region, deadline_seconds: float | None = None) -> None:
         """Check that a scheduler answers at the address."""
-        await self.ask_scheduler(self.route(), region=region, deadline_seconds=deadline_seconds)
+        seconds = self.preflight_seconds(deadline_seconds)
+        await self.ask_scheduler(self.route(), region=region, deadline_seconds=seconds)
 
     async def inspect(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+        self, *, region: Region, deadline_seconds: float | None = None
     ) -> EndpointFacts:
         """Ask the scheduler for its versions; see ``Endpoint.inspect``."""
-        await self.preflight(region=region, deadline_seconds=deadline_seconds)
-        found = await ask_versions(self.route(), deadline_seconds=deadline_seconds)
+        seconds = self.preflight_seconds(deadline_seconds)
+        await self.preflight(region=region, deadline_seconds=seconds)
+        found = await ask_versions(self.route(), deadline_seconds=seconds)
         return EndpointFacts(versions=found)
 
     async def open(self, *, region: Region, deadline_seconds: float) -> Connection:

@@ -6,22 +6,19 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
 from xr_locality.endpoints.ledger import Ledger, Note, Owner
 from xr_locality.errors import EndpointError, LocalityError
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from xr_locality.endpoints.gateway.gateway_client import GatewayServer
     from xr_locality.regions import Region
 
 __all__ = ["ClusterFacts", "find_clusters"]
-
-# A cluster whose name nobody has heard is looked for that long; its lease, if it was
-# ever reached, has ended it by then.
-_FORGET_SECONDS: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +218,10 @@ def _forget(notes: Iterable[Note]) -> list[ClusterFacts]:
     for note in notes:
         if note.entry.owner is Owner.ALIVE:
             continue
-        if note.entry.cluster is not None or time.time() - note.entry.asked > _FORGET_SECONDS:
+        if (
+            note.entry.cluster is not None
+            or time.time() - note.entry.asked > timeouts().ledger_unnamed
+        ):
             note.strike()
         else:
             kept.append(_facts(note, problem="asked for, but nobody has heard its name"))

@@ -26,6 +26,7 @@ from xr_locality.endpoints.scheduler import (
     refuse_to_pickle,
 )
 from xr_locality.errors import EndpointError
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from xr_locality.regions import Region
 
 __all__ = ["Connection", "ConnectionState"]
-
-#: Seconds for an open scheduler to prove that it is there. A scheduler that is
-#: taking in a graph of a million tasks does not answer for some 20 seconds.
-CHECK_SECONDS: Final = 60.0
 
 
 class ConnectionState(enum.Enum):
@@ -234,19 +231,21 @@ class Connection(ABC):
         self._answered = time.monotonic()
         return self
 
-    async def check(self, *, deadline_seconds: float = CHECK_SECONDS) -> None:
+    async def check(self, *, deadline_seconds: float | None = None) -> None:
         """Raise if the scheduler has gone; :attr:`alive` keeps the answer.
 
         Parameters
         ----------
         deadline_seconds : float, optional
-            Seconds to wait for an answer.
+            Seconds to wait for an answer. By default ``Timeouts.scheduler_answer``.
 
         Raises
         ------
         EndpointError
             If the cluster was stopped or cannot be reached.
         """
+        if deadline_seconds is None:
+            deadline_seconds = timeouts().scheduler_answer
         client = self.client
         try:
             await self._check(deadline_seconds)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from dask.system import CPU_COUNT
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint
+from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import ConfigurationError
 
@@ -71,9 +71,7 @@ class EmbeddedEndpoint(Endpoint):
         """Name it; there is one in a process."""
         return "embedded cluster"
 
-    async def preflight(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
-    ) -> None:
+    async def preflight(self, *, region: Region, deadline_seconds: float | None = None) -> None:
         """Pass: there is nothing that could be missing."""
 
     async def open(self, *, region: Region, deadline_seconds: float) -> Connection:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from xr_locality.endpoints.scheduler import (
     CONNECT_ERRORS,
@@ -20,15 +20,13 @@ from xr_locality.endpoints.scheduler import (
     refuse_to_pickle,
 )
 from xr_locality.errors import EndpointError
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from xr_locality.endpoints.connection import Connection
     from xr_locality.regions import Region
 
 __all__ = ["Endpoint", "EndpointFacts"]
-
-#: Seconds for cheap questions asked before any cluster starts.
-PREFLIGHT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +69,7 @@ class Endpoint(ABC):
         """Name the endpoint in a few words, without secrets, for messages."""
 
     @abstractmethod
-    async def preflight(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
-    ) -> None:
+    async def preflight(self, *, region: Region, deadline_seconds: float | None = None) -> None:
         """Check cheaply that the endpoint can be opened; start no cluster.
 
         Parameters
@@ -81,7 +77,8 @@ class Endpoint(ABC):
         region : Region
             The region that it serves, for messages.
         deadline_seconds : float, optional
-            Seconds after which the endpoint counts as unreachable.
+            Seconds after which the endpoint counts as unreachable. By default
+            ``Timeouts.preflight``.
 
         Raises
         ------
@@ -92,7 +89,7 @@ class Endpoint(ABC):
         """
 
     async def inspect(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+        self, *, region: Region, deadline_seconds: float | None = None
     ) -> EndpointFacts:
         """Ask who answers; start no cluster.
 
@@ -183,6 +180,11 @@ class Endpoint(ABC):
                 advice="See whether it still runs, and whether this machine may reach it.",
                 reached=False,
             ) from err
+
+    @staticmethod
+    def preflight_seconds(deadline_seconds: float | None) -> float:
+        """Return the deadline of a preflight: the one given, else the default."""
+        return timeouts().preflight if deadline_seconds is None else deadline_seconds
 
     def __str__(self) -> str:
         return self.describe()

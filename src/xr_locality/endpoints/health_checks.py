@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint
+from xr_locality.endpoints.endpoint import Endpoint
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from xr_locality.regions import Region
 
 __all__ = ["Questions"]
-
-# What was asked while a plan was made holds for this long.
-_FRESH_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,11 +46,7 @@ class Questions:
         """
         if region in self._asked:
             return
-        asking = (
-            endpoint.preflight(region=region, deadline_seconds=PREFLIGHT_SECONDS)
-            if connection is None
-            else connection.check()
-        )
+        asking = endpoint.preflight(region=region) if connection is None else connection.check()
         task = asyncio.create_task(asking, name=f"xr-locality: check {region}")
         # Whoever takes the answer raises it; where nobody does it is of no concern.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -60,7 +54,7 @@ class Questions:
         self._asked[region] = _Question(since=since, connection=connection, answer=task)
 
     async def preflight(
-        self, region: Region, endpoint: Endpoint, *, deadline_seconds: float
+        self, region: Region, endpoint: Endpoint, *, deadline_seconds: float | None
     ) -> None:
         """Raise unless an endpoint can be opened; see :meth:`Endpoint.preflight`."""
         asking = self._take_answer(region, None)
@@ -70,14 +64,17 @@ class Questions:
             await asking
 
     async def check(
-        self, region: Region, connection: Connection, *, deadline_seconds: float
+        self, region: Region, connection: Connection, *, deadline_seconds: float | None
     ) -> None:
         """Raise unless a connection is alive; see :meth:`Connection.check`."""
         asking = self._take_answer(region, connection)
         if asking is None:
             await connection.check(deadline_seconds=deadline_seconds)
             return
-        done, _ = await asyncio.wait({asking}, timeout=deadline_seconds)
+        done, _ = await asyncio.wait(
+            {asking},
+            timeout=timeouts().scheduler_answer if deadline_seconds is None else deadline_seconds,
+        )
         if done:
             await asking
         else:
@@ -91,7 +88,7 @@ class Questions:
         asked = self._asked.pop(region, None)
         if asked is None or asked.connection is not connection:
             return None
-        fresh = asyncio.get_running_loop().time() - asked.since < _FRESH_SECONDS
+        fresh = asyncio.get_running_loop().time() - asked.since < timeouts().preflight_lifetime
         return asked.answer if fresh else None
 
     async def close(self) -> None:

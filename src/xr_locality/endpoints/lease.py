@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from xr_locality.endpoints import scheduler_watch
 from xr_locality.runtime.by_value import ByValue
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Lease", "take_lease"]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds for a scheduler to answer; it is not worth more to whoever waits.
-_CALL_SECONDS: Final = 15.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +66,7 @@ async def take_lease(client: Client, lease_seconds: float | None) -> Lease:
 
 async def _ask(client: Client, function: Any, *args: Any) -> Any:
     try:
-        async with asyncio.timeout(_CALL_SECONDS):
+        async with asyncio.timeout(timeouts().lease_request):
             return await client.run_on_scheduler(ByValue(function, scheduler_watch), *args)
     except Exception as error:  # noqa: BLE001 - functions there may raise anything
         logger.warning("%s could not be run on a scheduler: %r", function.__name__, error)

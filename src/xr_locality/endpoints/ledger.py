@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import psutil
 
+from xr_locality.runtime.timeouts import timeouts
 from xr_locality.runtime.user_files import state_directory, write_whole
 
 __all__ = ["Entry", "Ledger", "Note", "Owner"]
@@ -28,8 +29,6 @@ __all__ = ["Entry", "Ledger", "Note", "Owner"]
 logger = logging.getLogger(__name__)
 
 _VERSION: Final = 1
-# Clocks of one machine, read twice, differ by rounding.
-_SAME_START_SECONDS: Final = 1.0
 _MOST_FILE_NBYTES: Final = 16_384
 
 
@@ -83,7 +82,7 @@ class Entry:
             return Owner.GONE
         except psutil.Error:
             return Owner.ALIVE
-        same = abs(started - self.process_started) < _SAME_START_SECONDS
+        same = abs(started - self.process_started) < timeouts().ledger_clock
         return Owner.ALIVE if same else Owner.GONE
 
 

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from xr_locality.endpoints.address import normalise_address
-from xr_locality.endpoints.connection import CHECK_SECONDS, Connection
-from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
+from xr_locality.endpoints.connection import Connection
+from xr_locality.endpoints.endpoint import Endpoint, EndpointFacts
 from xr_locality.endpoints.health_checks import Questions
 from xr_locality.endpoints.ledger import Ledger
 from xr_locality.endpoints.open_options import TERMS, Terms
 from xr_locality.errors import EndpointError, LocalityError, raise_together
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from xr_locality.regions import Region
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["EndpointPool", "Starting"]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that a cluster may take to start where nobody said otherwise.
-START_SECONDS: Final = 300.0
-
-# After a first failure the others get this long to fail too, so that wrong
-# passwords in two regions are reported together; then they are given up.
-_GRACE_SECONDS: Final = 2.0
-
-#: Seconds for which a scheduler that has answered is not asked again before a run: to ask
-#: takes four round trips, and a run looks after its regions from its start.
-_SEEN_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -105,7 +95,7 @@ class EndpointPool:
         self,
         endpoints: Mapping[Region, Endpoint | None],
         *,
-        deadline_seconds: float = START_SECONDS,
+        deadline_seconds: float | None = None,
         lease_seconds: float | None = None,
         ledger: Ledger | None = None,
     ) -> None:
@@ -113,7 +103,7 @@ class EndpointPool:
         self._ledger = ledger
         self._questions = Questions()
         self._endpoints = dict(endpoints)
-        self._deadline_seconds = deadline_seconds
+        self._deadline_seconds = timeouts().start if deadline_seconds is None else deadline_seconds
         self._slots: dict[Region, _Slot] = {}
         self._discarding: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -165,7 +155,7 @@ class EndpointPool:
         return None
 
     async def preflight(
-        self, regions: Iterable[Region], *, deadline_seconds: float = PREFLIGHT_SECONDS
+        self, regions: Iterable[Region], *, deadline_seconds: float | None = None
     ) -> None:
         """Check cheaply and in parallel that regions can be opened; start nothing.
 
@@ -209,7 +199,7 @@ class EndpointPool:
                 self._questions.anticipate(region, endpoint, self.connections.get(region))
 
     async def inspect(
-        self, *, deadline_seconds: float = PREFLIGHT_SECONDS
+        self, *, deadline_seconds: float | None = None
     ) -> Mapping[Region, EndpointFacts | LocalityError | None]:
         """Ask in parallel who answers at every endpoint; start nothing.
 
@@ -296,7 +286,7 @@ class EndpointPool:
         self,
         regions: Iterable[Region] | None = None,
         *,
-        deadline_seconds: float = CHECK_SECONDS,
+        deadline_seconds: float | None = None,
         seen_too: bool = True,
     ) -> None:
         """Ask in parallel whether open schedulers are still there; drop the dead.
@@ -388,7 +378,7 @@ class EndpointPool:
         raise_together(problems, message="Regions without an endpoint:")
         return found
 
-    async def _preflight(self, region: Region, deadline_seconds: float) -> None:
+    async def _preflight(self, region: Region, deadline_seconds: float | None) -> None:
         endpoint = self._require([region])[region]
         await self._questions.preflight(region, endpoint, deadline_seconds=deadline_seconds)
 
@@ -442,7 +432,7 @@ async def _all_open(tasks: list[asyncio.Task[Connection]]) -> None:
         return
     _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     if pending:
-        await asyncio.wait(pending, timeout=_GRACE_SECONDS)
+        await asyncio.wait(pending, timeout=timeouts().open_grace)
     done = [task for task in tasks if task.done()]
     if any(task.cancelled() for task in done):
         raise EndpointError(
@@ -472,4 +462,6 @@ def _raise_problems(answers: Iterable[Any], *, message: str) -> None:
 
 def _was_just_seen(connection: Connection) -> bool:
     """Whether asking a scheduler once more whether it is there would tell nothing new."""
-    return connection.alive and connection.seconds_since_answer < _SEEN_SECONDS
+    return (
+        connection.alive and connection.seconds_since_answer < timeouts().scheduler_answer_lifetime
+    )

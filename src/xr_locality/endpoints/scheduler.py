@@ -10,12 +10,13 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from xr_locality.runtime.timeouts import timeouts
+
 if TYPE_CHECKING:
     from distributed import Client
     from distributed.security import Security
 
 __all__ = [
-    "CLOSE_SECONDS",
     "CONNECT_ERRORS",
     "Route",
     "ask_versions",
@@ -26,11 +27,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds to connect to a scheduler that runs, and to connect again when lost.
-CONNECT_SECONDS: Final = 30.0
-#: Seconds to take leave of somebody who may be gone.
-CLOSE_SECONDS: Final = 10.0
 
 _ASKED: Final = ("python", "dask", "distributed")
 
@@ -80,7 +76,7 @@ def make_client(route: Route) -> Client:
         asynchronous=True,
         set_as_default=False,
         name="xr-locality",
-        timeout=CONNECT_SECONDS,
+        timeout=timeouts().connect,
     )
 
 
@@ -93,7 +89,7 @@ async def close_client(client: Client) -> None:
         Made by :func:`make_client`.
     """
     try:
-        await client.close(timeout=CLOSE_SECONDS)
+        await client.close(timeout=timeouts().client_close)
     except OSError as err:
         # Only the farewell failed: the scheduler forgets a client that is silent.
         logger.info("Closing %s without an answer: %r", client.id, err)
@@ -103,7 +99,7 @@ async def close_client(client: Client) -> None:
         logger.info("Closing %s, which had given up: %r", client.id, err)
         client._handle_report_task = None
         client.status = "connecting"
-        await client.close(timeout=CLOSE_SECONDS)
+        await client.close(timeout=timeouts().client_close)
 
 
 async def identify(route: Route, *, deadline_seconds: float) -> dict[str, Any]:

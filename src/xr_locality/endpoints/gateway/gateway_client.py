@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from xr_locality.endpoints.endpoint import Endpoint
-from xr_locality.endpoints.scheduler import CLOSE_SECONDS
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,
     LocalityError,
     MissingDependencyError,
 )
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from dask_gateway.auth import GatewayAuth
@@ -39,10 +39,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The server holds a request that waits for a cluster for 20 seconds.
-_CALL_SECONDS: Final = 30.0
 _ATTEMPTS: Final = 3
-_PAUSE_SECONDS: Final = 0.5
 
 
 def is_loopback(host: str) -> bool:
@@ -172,7 +169,7 @@ class GatewayServer:
         address = self._gateway.proxy_address
         parts = urlsplit(address)
         try:
-            async with asyncio.timeout(_CALL_SECONDS):
+            async with asyncio.timeout(timeouts().gateway_request):
                 _, writer = await asyncio.open_connection(parts.hostname, parts.port)
         except OSError as err:
             raise self._endpoint.failure(
@@ -226,7 +223,7 @@ class GatewayServer:
                         advice="The options may ask for more than there is; "
                         "the gateway's log says why.",
                     )
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(timeouts().gateway_pause)
 
     async def adapt(self, name: str, *, minimum: int, maximum: int) -> None:
         """Let a cluster scale itself between two numbers of workers."""
@@ -259,13 +256,13 @@ class GatewayServer:
                 await self._call(
                     f"to stop cluster {name!r}",
                     lambda: self._gateway.stop_cluster(name),
-                    seconds=CLOSE_SECONDS,
+                    seconds=timeouts().client_close,
                 )
             except EndpointError as problem:
                 # A cluster left running costs money, so once is not enough.
                 if problem.reached or attempt == _ATTEMPTS:
                     raise
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(timeouts().gateway_pause)
             else:
                 return
 
@@ -275,8 +272,9 @@ class GatewayServer:
         await self._gateway.close()
 
     async def _call(
-        self, asked: str, call: Callable[[], Awaitable[T]], *, seconds: float = _CALL_SECONDS
+        self, asked: str, call: Callable[[], Awaitable[T]], *, seconds: float | None = None
     ) -> T:
+        seconds = timeouts().gateway_request if seconds is None else seconds
         if self._closed:
             # dask-gateway would connect again, and nobody would close that.
             raise self._endpoint.failure(

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.endpoint import Endpoint
@@ -15,6 +15,7 @@ from xr_locality.endpoints.gateway.gateway_client import GatewayServer
 from xr_locality.endpoints.ledger import Note
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import EndpointError, LocalityWarning
+from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
     from xr_locality.regions import Region
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["ClusterConnection"]
 
 logger = logging.getLogger(__name__)
-
-# Seconds that a cluster asked for may take to get a name, once nobody waits for it.
-_SUBMIT_SECONDS: Final = 30.0
 
 
 class ClusterConnection(Connection):
@@ -180,7 +178,7 @@ class ClusterConnection(Connection):
             self._floor = floor
 
     async def _stop(self, submitting: asyncio.Task[str]) -> None:
-        await asyncio.wait({submitting}, timeout=_SUBMIT_SECONDS)
+        await asyncio.wait({submitting}, timeout=timeouts().gateway_name)
         if not submitting.done():
             submitting.cancel()
             self._warn_of_leftover("A cluster without a known name", "no answer")

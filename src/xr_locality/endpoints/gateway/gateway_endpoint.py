@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from dask.utils import parse_timedelta
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.endpoints.endpoint import PREFLIGHT_SECONDS, Endpoint, EndpointFacts
+from xr_locality.endpoints.endpoint import Endpoint, EndpointFacts
 from xr_locality.endpoints.gateway.auth import Auth, parse_auth
 from xr_locality.endpoints.gateway.gateway_client import GatewayServer, is_loopback
 from xr_locality.endpoints.gateway.gateway_cluster import ClusterConnection
@@ -167,19 +167,18 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
             f"auth={self.auth.type!r}, {options}minimum={self.minimum}, maximum={self.maximum})"
         )
 
-    async def preflight(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
-    ) -> None:
+    async def preflight(self, *, region: Region, deadline_seconds: float | None = None) -> None:
         """Check that server and proxy answer, and accept credentials and options."""
+        seconds = self.preflight_seconds(deadline_seconds)
         server = self.server(region)
         try:
-            async with asyncio.timeout(deadline_seconds):
+            async with asyncio.timeout(seconds):
                 await server.options(self.options)
                 await server.probe_proxy()
         except TimeoutError:
             raise self.failure(
                 region,
-                f"did not answer within {deadline_seconds:g} seconds",
+                f"did not answer within {seconds:g} seconds",
                 advice="See whether it still runs, and whether this machine may reach it.",
                 reached=False,
             ) from None
@@ -187,7 +186,7 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
             await server.close()
 
     async def inspect(
-        self, *, region: Region, deadline_seconds: float = PREFLIGHT_SECONDS
+        self, *, region: Region, deadline_seconds: float | None = None
     ) -> EndpointFacts:
         """Ask the server for its version and our clusters; see ``Endpoint.inspect``."""
         await self.preflight(region=region, deadline_seconds=deadline_seconds)

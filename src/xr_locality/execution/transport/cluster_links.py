@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 from distributed.security import Security
 
 from xr_locality.endpoints.connection import Connection, ConnectionState
-from xr_locality.endpoints.scheduler import CLOSE_SECONDS
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped, ShippedPlugin
 from xr_locality.regions.region import Region
+from xr_locality.runtime.timeouts import timeouts
 
 __all__ = ["Links", "Opened", "can_dial"]
 
@@ -318,7 +318,7 @@ async def _open_value_server(source: Connection) -> None:
 async def _leave(farewell: Awaitable[Any]) -> None:
     """Take leave of a cluster that lives on, if it still does."""
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
+        async with asyncio.timeout(timeouts().client_close):
             await farewell
     except (OSError, TimeoutError, ValueError) as error:
         logger.info("Something of ours may be left on a cluster: %r", error)
