@@ -43,11 +43,11 @@ def configured(tmp_path: Path, down: str) -> Iterator[None]:
         xl.Session.current().close()
 
 
-def note(
+def add(
     ledger: Ledger, name: str | None, *, gateway: str = OLD, alive: bool = False, **entry: Any
 ) -> None:
     """Note a cluster, by default one whose process has gone."""
-    made = ledger.note(region="aws:us-west-2", gateway=gateway)
+    made = ledger.add(region="aws:us-west-2", gateway=gateway)
     if not alive:
         made.entry = replace(made.entry, process_started=made.entry.process_started - 100)
     made.entry = replace(made.entry, cluster=name, **entry)
@@ -56,7 +56,7 @@ def note(
 
 def noted(ledger: Ledger) -> list[str | None]:
     """Tell which clusters are noted."""
-    return [each.entry.cluster for each in ledger.notes()]
+    return [each.entry.cluster for each in ledger.records()]
 
 
 def without_gateways() -> Any:
@@ -68,7 +68,7 @@ def test_a_gateway_given_up_fails_the_command_until_forgotten(
     ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is noted of it is listed and is no success; forgetting says what is unknown."""
-    note(ledger, "c1")
+    add(ledger, "c1")
     with without_gateways():
         assert main(["clusters", "--reap"]) == 1
         assert f"its gateway {OLD!r} is not configured" in capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_only_what_is_named_is_forgotten(
 ) -> None:
     """Others stay, and the command goes on to fail because of them."""
     for name in ("c1", "c2", "c3"):
-        note(ledger, name)
+        add(ledger, name)
     with without_gateways():
         assert main(["clusters", "--forget", "c1", "--forget", "c3", "--json"]) == 1
         found = {each["name"]: each["forgotten"] for each in json.loads(capsys.readouterr().out)}
@@ -102,12 +102,12 @@ def test_unreachable_are_forgotten_together(
     ledger: Ledger, down: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Those of gateways not configured and of ones that are down, named or not; no living one's."""
-    note(ledger, "old")
-    note(ledger, None)
-    note(ledger, "from-elsewhere", host="another")
-    note(ledger, "down", gateway=down)
-    note(ledger, "alive", alive=True)
-    note(ledger, "alive-down", gateway=down, alive=True)
+    add(ledger, "old")
+    add(ledger, None)
+    add(ledger, "from-elsewhere", host="another")
+    add(ledger, "down", gateway=down)
+    add(ledger, "alive", alive=True)
+    add(ledger, "alive-down", gateway=down, alive=True)
     # The gateway that is configured does not answer, which is no success.
     assert main(["clusters", "--forget-unreachable", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -125,8 +125,8 @@ def test_what_cannot_be_forgotten_is_refused(
     ledger: Ledger, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A cluster whose process will stop it, or that is not noted; then nothing is forgotten."""
-    note(ledger, "c1")
-    note(ledger, "alive", alive=True)
+    add(ledger, "c1")
+    add(ledger, "alive", alive=True)
     assert main(["clusters", "--forget", "c1", "--forget", name]) == 1
     assert repr(name) in capsys.readouterr().err
     assert noted(ledger) == ["c1", "alive"]
@@ -138,7 +138,7 @@ def test_a_living_process_elsewhere_configured_is_no_failure(
     ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Clusters of a process with endpoints of its own are listed; it will stop them itself."""
-    note(ledger, "c1", alive=True)
+    add(ledger, "c1", alive=True)
     with without_gateways():
         assert main(["clusters"]) == 0
         assert "its process runs" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Endpoints: where a region's scheduler is reached, opened and closed."""
+"""Endpoints: the scheduler of a region, its connection, and the pool of both."""
 
 from xr_locality.endpoints.address import AddressEndpoint
 from xr_locality.endpoints.connection import Connection, ConnectionState

@@ -1,4 +1,4 @@
-"""A scheduler that somebody else runs: adopted, and never closed by us."""
+"""Scheduler at a known address: adopted, and never closed by the session."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["AddressEndpoint", "normalise_address"]
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class AddressEndpoint(Endpoint):
-    """A scheduler at a known address; its cluster is somebody else's.
+    """Scheduler at a known address, of a cluster that the user has started.
 
-    We open a client of our own and close only that.
+    The session opens its own client and closes only that.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class AddressEndpoint(Endpoint):
     address: str
     #: Certificates and keys; None leaves it to dask's configuration.
     security: Security | None = field(hash=False)
-    #: What the address was read from.
+    #: The cluster or client that the address was read from.
     owner: object = field(compare=False)
 
     def __init__(
@@ -101,7 +101,7 @@ class AddressEndpoint(Endpoint):
         ConfigurationError
             If it is closed, or not yet connected.
         """
-        # Whoever has a Client has imported distributed.
+        # A Client exists only if distributed is imported.
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(value, distributed.Client):
             scheduler = value.scheduler
@@ -122,7 +122,7 @@ class AddressEndpoint(Endpoint):
 
     @property
     def adopted(self) -> bool:
-        """True: the cluster is somebody else's."""
+        """True: the user started the cluster."""
         return True
 
     @property
@@ -152,12 +152,12 @@ class AddressEndpoint(Endpoint):
         return EndpointFacts(versions=found)
 
     async def open(self, *, region: Region, deadline_seconds: float) -> Connection:
-        """Connect a client of our own; see :meth:`Endpoint.open`."""
+        """Connect a client; see :meth:`Endpoint.open`."""
         connection = _AdoptedConnection(region=region, endpoint=self, route=self.route())
         return await connection.open(deadline_seconds=deadline_seconds)
 
     def route(self) -> Route:
-        """Say how the scheduler is reached."""
+        """Return the route to the scheduler."""
         if self.address.startswith("gateway://"):
             # Importing it teaches distributed that kind of address.
             import dask_gateway  # noqa: F401
@@ -166,7 +166,7 @@ class AddressEndpoint(Endpoint):
 
 
 class _AdoptedConnection(Connection):
-    """A client of ours on somebody else's cluster."""
+    """Connection to a cluster that the user has started."""
 
     def __init__(self, *, region: Region, endpoint: Endpoint, route: Route) -> None:
         super().__init__(region=region, endpoint=endpoint)
@@ -208,7 +208,7 @@ def _checked(address: str) -> str:
     full = text if "://" in text else f"tcp://{text}"
     try:
         parts = urlsplit(full)
-        # `port` raises for what cannot be one.
+        # `port` raises ValueError for a malformed port.
         reachable = bool(parts.netloc) and (
             parts.scheme not in ("tcp", "tls") or bool(parts.hostname and parts.port)
         )

@@ -1,4 +1,4 @@
-"""The clusters of this user's: which run, who asked for them, and ending what is left over."""
+"""Clusters of this user at the gateways: listing them, and stopping leftovers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
-from xr_locality.endpoints.ledger import Ledger, Note, Owner
+from xr_locality.endpoints.ledger import Ledger, LedgerRecord, Owner
 from xr_locality.errors import EndpointError, LocalityError
 from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
-    from xr_locality.endpoints.gateway.gateway_client import GatewayServer
+    from xr_locality.endpoints.gateway.gateway_client import GatewayClient
     from xr_locality.regions import Region
 
 __all__ = ["ClusterFacts", "find_clusters"]
@@ -23,7 +23,7 @@ __all__ = ["ClusterFacts", "find_clusters"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """A cluster at a gateway, or why there is nothing to say of one.
+    """A cluster at a gateway, or the reason why a gateway has no answer.
 
     Attributes
     ----------
@@ -32,19 +32,18 @@ class ClusterFacts:
     gateway : str
         Its address.
     name : str or None
-        The cluster's name; None where nobody has heard it, or the gateway does not
-        answer.
+        The cluster's name; None where it is not known, or the gateway does not answer.
     seconds : float or None
         Its age.
     owner : {"alive", "gone", "elsewhere", "unknown"}
-        The process that asked for it: it runs, it has ended, it belongs to another
-        machine, or this ledger does not know of the cluster.
+        The process that started it: it runs, it has ended, it belongs to another
+        machine, or the cluster is not in this ledger.
     reaped : bool
-        Whether it was ended just now.
+        Whether it was stopped just now.
     problem : str or None
-        Why it could not be looked for or ended.
+        Why it could not be found or stopped.
     forgotten : bool
-        Whether it was taken out of the ledger just now, unseen: it may still run.
+        Whether its record was deleted just now, without a request: it may still run.
     """
 
     region: str
@@ -58,12 +57,12 @@ class ClusterFacts:
 
     @property
     def is_left_over(self) -> bool:
-        """Whether it may still run though its process has gone."""
+        """Whether it may still run although its process has ended."""
         return self.owner == Owner.GONE.value and not (self.reaped or self.forgotten)
 
     @property
     def wants_care(self) -> bool:
-        """Whether somebody has to do something about it: no process will."""
+        """Whether the user must act: no process will stop it."""
         helpless = self.problem is not None and self.owner != Owner.ALIVE.value
         return self.is_left_over or helpless
 
@@ -76,33 +75,34 @@ async def find_clusters(
     forget: Collection[str],
     forget_unreachable: bool,
 ) -> tuple[ClusterFacts, ...]:
-    """Ask every gateway for the clusters that we have there.
+    """Request this user's clusters from every gateway.
 
-    Adopted clusters are not among them: nobody has noted them. Notes of clusters that
-    are gone, as are their processes, are taken out.
+    Adopted clusters are not in the ledger. Records are deleted when both the cluster and
+    its process have gone.
 
     Parameters
     ----------
     endpoints : mapping of Region to Endpoint or None
-        The gateways are asked, others are passed over.
+        The endpoints; only gateways are asked.
     ledger : Ledger
-        Who asked for what.
+        Which process started which cluster.
     reap : bool
-        Whether to end those whose process has gone.
+        Whether to stop clusters whose process has ended.
     forget : collection of str
-        Names of clusters to take out of the ledger unseen, without asking anybody.
+        Names of clusters whose records are deleted without a request.
     forget_unreachable : bool
-        Whether to take out, too, those of gateways that are not configured or do not answer.
+        Whether to delete, too, the records of gateways that are not configured or do not
+        answer.
 
     Raises
     ------
     EndpointError
-        If one that is to be forgotten is not noted, or its process still runs.
+        If a name in `forget` has no record, or its process still runs.
     """
-    notes = ledger.notes()
-    named = _named(notes, forget)
-    forgotten = [_give_up(note) for note in named]
-    notes = [note for note in notes if note not in named]
+    records = ledger.records()
+    named = _named(records, forget)
+    forgotten = [_delete(record) for record in named]
+    records = [record for record in records if record not in named]
     gateways = {
         region: each
         for region, each in sorted(endpoints.items())
@@ -113,7 +113,7 @@ async def find_clusters(
             _ask(
                 region,
                 each,
-                [one for one in notes if one.entry.gateway == each.address],
+                [one for one in records if one.entry.gateway == each.address],
                 reap=reap,
                 forget_unreachable=forget_unreachable,
             )
@@ -121,26 +121,28 @@ async def find_clusters(
         )
     )
     known = {each.address for each in gateways.values()}
-    strangers = [
-        _unreachable(
-            note, f"its gateway {note.entry.gateway!r} is not configured", forget=forget_unreachable
+    unreachable = [
+        _report_unreachable(
+            record,
+            f"its gateway {record.entry.gateway!r} is not configured",
+            forget=forget_unreachable,
         )
-        for note in notes
-        if note.entry.gateway not in known
+        for record in records
+        if record.entry.gateway not in known
     ]
-    return tuple(fact for facts in (*asked, strangers, forgotten) for fact in facts)
+    return tuple(fact for facts in (*asked, unreachable, forgotten) for fact in facts)
 
 
-def _named(notes: Iterable[Note], names: Collection[str]) -> list[Note]:
-    """Find the notes of clusters that are to be forgotten; all of them, or none."""
-    noted = {note.entry.cluster: note for note in notes if note.entry.cluster is not None}
+def _named(records: Iterable[LedgerRecord], names: Collection[str]) -> list[LedgerRecord]:
+    """Find the records of clusters by name; raise unless all can be deleted."""
+    noted = {record.entry.cluster: record for record in records if record.entry.cluster is not None}
     if unknown := sorted(set(names) - noted.keys()):
         raise EndpointError(
             f"No cluster {', '.join(map(repr, unknown))} is noted on this machine. "
             "`xr-locality clusters` lists those that are.",
         )
     found = [noted[name] for name in sorted(set(names))]
-    if alive := [note.entry.cluster for note in found if note.entry.owner is Owner.ALIVE]:
+    if alive := [record.entry.cluster for record in found if record.entry.owner is Owner.ALIVE]:
         raise EndpointError(
             f"The process that asked for cluster {', '.join(map(repr, alive))} runs, and will "
             "stop it. Only clusters that nobody stops any more can be forgotten.",
@@ -148,22 +150,22 @@ def _named(notes: Iterable[Note], names: Collection[str]) -> list[Note]:
     return found
 
 
-def _unreachable(note: Note, problem: str | None, *, forget: bool) -> ClusterFacts:
-    if forget and note.entry.owner is not Owner.ALIVE:
-        return _give_up(note)
-    return _facts(note, problem=problem)
+def _report_unreachable(record: LedgerRecord, problem: str | None, *, forget: bool) -> ClusterFacts:
+    if forget and record.entry.owner is not Owner.ALIVE:
+        return _delete(record)
+    return _facts(record, problem=problem)
 
 
-def _give_up(note: Note) -> ClusterFacts:
-    """Take out the note of a cluster of which nothing is known."""
-    note.strike()
-    return replace(_facts(note), forgotten=True)
+def _delete(record: LedgerRecord) -> ClusterFacts:
+    """Delete the record of a cluster that may still run."""
+    record.delete()
+    return replace(_facts(record), forgotten=True)
 
 
 async def _ask(
     region: Region,
     endpoint: GatewayEndpoint,
-    notes: list[Note],
+    records: list[LedgerRecord],
     *,
     reap: bool,
     forget_unreachable: bool,
@@ -172,7 +174,9 @@ async def _ask(
     try:
         reports = await server.cluster_reports()
         started = {each.name: each.start_time.timestamp() for each in reports}
-        noted = {note.entry.cluster: note for note in notes if note.entry.cluster is not None}
+        noted = {
+            record.entry.cluster: record for record in records if record.entry.cluster is not None
+        }
         found = []
         for name, since in sorted(started.items(), key=lambda each: each[1]):
             facts = ClusterFacts(
@@ -185,7 +189,7 @@ async def _ask(
             if reap and facts.is_left_over:
                 facts = await _reap(server, facts, noted[name])
             found.append(facts)
-        return found + _forget(note for note in notes if note.entry.cluster not in started)
+        return found + _forget(record for record in records if record.entry.cluster not in started)
     except LocalityError as error:
         return [
             ClusterFacts(
@@ -196,40 +200,40 @@ async def _ask(
                 owner="unknown",
                 problem=str(error),
             ),
-            *(_unreachable(note, None, forget=forget_unreachable) for note in notes),
+            *(_report_unreachable(record, None, forget=forget_unreachable) for record in records),
         ]
     finally:
         await server.close()
 
 
-async def _reap(server: GatewayServer, facts: ClusterFacts, note: Note) -> ClusterFacts:
+async def _reap(server: GatewayClient, facts: ClusterFacts, record: LedgerRecord) -> ClusterFacts:
     assert facts.name is not None
     try:
         await server.stop(facts.name)
     except LocalityError as error:
         return replace(facts, problem=str(error))
-    note.strike()
+    record.delete()
     return replace(facts, reaped=True)
 
 
-def _forget(notes: Iterable[Note]) -> list[ClusterFacts]:
-    """Take out notes of clusters that the gateway has not; list those without a name."""
+def _forget(records: Iterable[LedgerRecord]) -> list[ClusterFacts]:
+    """Delete the records of clusters that have gone; list the ones without a name."""
     kept = []
-    for note in notes:
-        if note.entry.owner is Owner.ALIVE:
+    for record in records:
+        if record.entry.owner is Owner.ALIVE:
             continue
         if (
-            note.entry.cluster is not None
-            or time.time() - note.entry.asked > timeouts().ledger_unnamed
+            record.entry.cluster is not None
+            or time.time() - record.entry.asked > timeouts().ledger_unnamed
         ):
-            note.strike()
+            record.delete()
         else:
-            kept.append(_facts(note, problem="asked for, but nobody has heard its name"))
+            kept.append(_facts(record, problem="asked for, but nobody has heard its name"))
     return kept
 
 
-def _facts(note: Note, *, problem: str | None = None) -> ClusterFacts:
-    entry = note.entry
+def _facts(record: LedgerRecord, *, problem: str | None = None) -> ClusterFacts:
+    entry = record.entry
     return ClusterFacts(
         region=entry.region,
         gateway=entry.gateway,

@@ -1,4 +1,4 @@
-"""Connections: an endpoint held open, from when it is reached until it is closed.
+"""Connection to an open endpoint: its client, its state, and its resources.
 
 A :class:`Connection` owns what it opened and nothing else. It is asynchronous and
 belongs to one event loop, the session's.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.lease import Lease, take_lease
-from xr_locality.endpoints.open_options import TERMS, Terms
+from xr_locality.endpoints.open_options import OPEN_OPTIONS, OpenOptions
 from xr_locality.endpoints.scheduler import (
     CONNECT_ERRORS,
     Route,
@@ -38,7 +38,7 @@ __all__ = ["Connection", "ConnectionState"]
 
 
 class ConnectionState(enum.Enum):
-    """How far a connection has come; it only ever goes forward."""
+    """State of a connection; it only ever goes forward."""
 
     UNOPENED = "unopened"
     OPENING = "opening"
@@ -57,10 +57,10 @@ _MOVES: Final = {
 
 
 class Connection(ABC):
-    """An open endpoint: a client of its scheduler, and what must be closed after.
+    """Connection to an open endpoint: a client of its scheduler, and its resources.
 
-    Made by :meth:`Endpoint.open`. The client is ours: asynchronous, and never
-    dask's default client. A connection is an asynchronous context manager.
+    Made by :meth:`Endpoint.open`. Its client is asynchronous, and never dask's default
+    client. A connection is an asynchronous context manager.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Connection(ABC):
         The specification that it was opened from.
     """
 
-    #: What to do when opening took too long, as a sentence.
+    #: Advice for an opening that took too long, as a sentence.
     late_advice: ClassVar[str] = "See whether its scheduler still runs."
 
     def __init__(self, *, region: Region, endpoint: Endpoint) -> None:
@@ -78,7 +78,7 @@ class Connection(ABC):
         self._endpoint = endpoint
         self._state = ConnectionState.UNOPENED
         self._alive = True
-        self._terms = TERMS.get() or Terms()
+        self._open_options = OPEN_OPTIONS.get() or OpenOptions()
         self._doing = "doing nothing yet"
         self._lease: Lease | None = None
         self._resources = AsyncExitStack()
@@ -98,21 +98,21 @@ class Connection(ABC):
 
     @property
     def state(self) -> ConnectionState:
-        """How far this connection has come."""
+        """The state of this connection."""
         return self._state
 
     @property
     def doing(self) -> str:
-        """What the opening of this waits for, or waited for last."""
+        """The step that the opening waits for, or waited for last."""
         return self._doing
 
     @property
     def _doing(self) -> str:
-        return self._terms.doing
+        return self._open_options.doing
 
     @_doing.setter
     def _doing(self, what: str) -> None:
-        self._terms.doing = what
+        self._open_options.doing = what
 
     @property
     def alive(self) -> bool:
@@ -121,14 +121,14 @@ class Connection(ABC):
 
     @property
     def client(self) -> Client:
-        """An asynchronous client of our own, which nobody's default client is."""
+        """An asynchronous client, which is never dask's default client."""
         if self._state is not ConnectionState.OPEN or self._client is None:
             raise self._not_open()
         return self._client
 
     @property
     def scheduler(self) -> Any:
-        """The scheduler's handlers, to be called.
+        """The scheduler's remote handlers.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class Connection(ABC):
         return await self._reached().run_on_scheduler(function, *args)
 
     async def run_on_workers(self, function: Any, *args: Any) -> dict[str, Any]:
-        """Run a function on each worker; those that are lost meanwhile are left out.
+        """Run a function on each worker; leave out workers that are lost meanwhile.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Connection(ABC):
         return answers
 
     def _reached(self) -> Client:
-        """Get the client, which has no scheduler once it has given up to reconnect."""
+        """Return the client; raise if it has given up to reconnect to its scheduler."""
         client = self._client
         if self._state is not ConnectionState.OPEN or client is None or client.scheduler is None:
             raise ConnectionError(f"{self!r} has lost its scheduler")
@@ -169,7 +169,7 @@ class Connection(ABC):
 
     @property
     def route(self) -> Route:
-        """The way to the scheduler; known once open, and still when closed."""
+        """The route to the scheduler; known once open, and kept when closed."""
         if self._route is None:
             raise self._not_open()
         return self._route
@@ -181,12 +181,12 @@ class Connection(ABC):
 
     @property
     def cluster_name(self) -> str | None:
-        """What the gateway calls the cluster, if a gateway started it."""
+        """Name of the cluster at its gateway, if a gateway started it."""
         return self.route.cluster_name
 
     @property
     def security(self) -> Security:
-        """Certificates and keys of the scheduler, for connections of others to it."""
+        """Certificates and keys for further connections to the scheduler."""
         security: Security = self.client.security
         return security
 
@@ -198,8 +198,7 @@ class Connection(ABC):
     async def open(self, *, deadline_seconds: float) -> Self:
         """Reach the scheduler and connect to it.
 
-        Whatever was opened on the way is closed again upon failure, and upon
-        cancellation.
+        After a failure or a cancellation everything that was opened is closed again.
 
         Parameters
         ----------
@@ -217,7 +216,7 @@ class Connection(ABC):
             async with deadline:
                 self._route = await self._reach(self._resources)
                 self._client = await self._connect(self._route)
-                await self._look_after(self._client)
+                await self._keep_alive(self._client)
         except BaseException as problem:
             await self._shut()
             if isinstance(problem, TimeoutError) and deadline.expired():
@@ -262,27 +261,27 @@ class Connection(ABC):
 
     @property
     def seconds_since_answer(self) -> float:
-        """How long ago the scheduler was last seen to be there."""
+        """Seconds since the scheduler last answered."""
         return time.monotonic() - self._answered
 
     @property
     def threads_per_worker(self) -> int:
-        """How many tasks one worker runs at once, as far as it is known; else 1."""
+        """Number of tasks that one worker runs at once, if known; else 1."""
         return 1
 
     async def ensure_workers(self, n: int) -> None:
-        """Ask that at least `n` workers be kept, until :meth:`restore`.
+        """Request at least `n` workers, until :meth:`restore`.
 
         Until then the cluster counts as in use too: an idle timeout does not end it.
 
         Claims of runs that overlap do not add up: the largest counts, capped by
-        the endpoint's maximum. An adopted cluster is its owner's to scale, and an
-        embedded one does not scale: there the number is without effect.
+        the endpoint's maximum. Adopted and embedded clusters are not scaled: there the
+        number has no effect.
 
         Parameters
         ----------
         n : int
-            How many workers a run can use.
+            Number of workers that a run can use.
         """
         await self._claim(1)
 
@@ -297,7 +296,9 @@ class Connection(ABC):
         await self._claim(-1)
 
     async def close(self) -> None:
-        """Close what we opened, and nothing that was adopted; may be called twice.
+        """Close what :meth:`open` has opened; may be called twice.
+
+        An adopted cluster stays open.
 
         Cancelling this does not stop the closing, only the waiting for it.
         """
@@ -312,16 +313,16 @@ class Connection(ABC):
             await self._shut()
 
     def failure(self, what: str, *, advice: str, reached: bool = True) -> EndpointError:
-        """Make the error that says what went wrong; see :meth:`Endpoint.failure`."""
+        """Make the error for a problem; see :meth:`Endpoint.failure`."""
         return self._endpoint.failure(self._region, what, advice=advice, reached=reached)
 
     @abstractmethod
     async def _reach(self, resources: AsyncExitStack) -> Route:
-        """Find or start the scheduler; give `resources` whatever must be closed."""
+        """Find or start the scheduler; register in `resources` what must be closed."""
 
-    async def _look_after(self, client: Client) -> None:
-        """Keep the cluster from being ended as idle; only one that is ours has a lease."""
-        seconds = None if self._endpoint.adopted else self._terms.lease_seconds
+    async def _keep_alive(self, client: Client) -> None:
+        """Keep the cluster from being ended as idle; give it a lease unless it is adopted."""
+        seconds = None if self._endpoint.adopted else self._open_options.lease_seconds
         self._lease = await take_lease(client, seconds)
         if self._endpoint.adopted:
             self._resources.push_async_callback(self._lease.end)

@@ -1,4 +1,4 @@
-"""Endpoints from what users give: text, settings, clients, clusters."""
+"""Conversion of addresses, settings, clients and clusters to endpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TLS_KEYS: Final = ("ca_file", "cert", "key")
 
 
 def to_endpoint(value: object, *, region: Region | None = None) -> Endpoint | None:
-    """Make an endpoint of whatever a user may give as one.
+    """Convert a value that a user may give as an endpoint.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _gateway(settings: dict[str, Any]) -> Endpoint:
 
 
 def _hubs_own(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fill what is missing from the section that dask-gateway itself is configured by."""
+    """Fill missing settings from dask-gateway's own section of the configuration."""
     section = read_gateway()
     if not section.get("address"):
         raise ConfigurationError(
@@ -166,8 +166,8 @@ def _address(settings: dict[str, Any]) -> Endpoint:
 
 _Builder = Callable[[dict[str, Any]], Endpoint]
 
-# Each kind of mapping, by the key that tells it: the keys it may have, and what
-# makes an endpoint of it.
+# Each kind of mapping by its distinctive key: the keys that it may have, and the
+# function that makes its endpoint.
 _BUILDERS: Final[Mapping[str, tuple[tuple[str, ...], _Builder]]] = {
     "gateway": (_GATEWAY_KEYS, _gateway),
     "address": (_ADDRESS_KEYS, _address),
@@ -193,7 +193,7 @@ def _check_keys(settings: Mapping[str, Any], keys: tuple[str, ...], *, of: str) 
 def to_endpoints(
     given: Mapping[str, Any], *, allowed: Allowed | None = None
 ) -> dict[Region, Endpoint | None]:
-    """Make endpoints of what was given by region, reporting all that is wrong together.
+    """Convert the endpoints of all regions; report all problems together.
 
     Parameters
     ----------

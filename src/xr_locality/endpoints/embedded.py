@@ -1,9 +1,9 @@
-"""A cluster inside this process, for the region that is this machine.
+"""Cluster inside this process, for the region that is this machine.
 
 Scheduler and worker share the session's event loop and talk through memory, so
 scripts without a ``__main__`` guard work and nothing is copied. distributed's
-``LocalCluster`` is not used: it cannot be told to keep its HTTP server, with
-port 8787, off the network.
+``LocalCluster`` is not used: it cannot keep its HTTP server, with port 8787, off the
+network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HTTP_ADDRESS: Final = "127.0.0.1:0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedEndpoint(Endpoint):
-    """A cluster inside this process, started when opened.
+    """Cluster inside this process, started when opened.
 
     Parameters
     ----------
@@ -64,15 +64,15 @@ class EmbeddedEndpoint(Endpoint):
 
     @property
     def adopted(self) -> bool:
-        """False: the cluster is ours."""
+        """False: the cluster belongs to the session."""
         return False
 
     def describe(self) -> str:
-        """Name it; there is one in a process."""
+        """Return the name; there is one in a process."""
         return "embedded cluster"
 
     async def preflight(self, *, region: Region, deadline_seconds: float | None = None) -> None:
-        """Pass: there is nothing that could be missing."""
+        """Do nothing: this process is always reachable."""
 
     async def open(self, *, region: Region, deadline_seconds: float) -> Connection:
         """Start scheduler and worker; see :meth:`Endpoint.open`."""
@@ -83,14 +83,14 @@ class EmbeddedEndpoint(Endpoint):
 
 
 class _EmbeddedConnection(Connection):
-    """A scheduler and a worker of ours in this process."""
+    """Connection to a scheduler and a worker in this process."""
 
     def __init__(self, *, region: Region, endpoint: Endpoint, threads: int) -> None:
         super().__init__(region=region, endpoint=endpoint)
         self._threads = threads
 
-    async def _look_after(self, client: Client) -> None:
-        """Do nothing: it ends with this process, and nobody else ends it."""
+    async def _keep_alive(self, client: Client) -> None:
+        """Do nothing: the cluster ends with this process, and has no idle timeout."""
 
     async def _reach(self, resources: AsyncExitStack) -> Route:
         from distributed import Client, Scheduler, Worker
@@ -111,8 +111,8 @@ class _EmbeddedConnection(Connection):
             dashboard=False,
             dashboard_address=_HTTP_ADDRESS,
         )
-        # The pause is decided by the whole process's memory, and so by the user's
-        # own arrays too: a worker paused by those would wait for ever.
+        # The limit counts the memory of the whole process, the user's own arrays too: a
+        # worker that is paused because of the arrays would wait for ever.
         worker.memory_manager.memory_pause_fraction = False
         resources.push_async_callback(worker.close, reason="xr-locality is done with it")
         await worker

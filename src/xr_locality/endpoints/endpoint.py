@@ -1,7 +1,7 @@
-"""Endpoints: where a region's scheduler is reached.
+"""Endpoint: how the scheduler of a region is reached.
 
-An :class:`Endpoint` is a value: it says where, and opens nothing. Opening it
-gives a :class:`~xr_locality.endpoints.connection.Connection`.
+An :class:`Endpoint` is a value, and holds nothing open. Opening it gives a
+:class:`~xr_locality.endpoints.connection.Connection`.
 
 Importing this module does not import distributed.
 """
@@ -31,14 +31,14 @@ __all__ = ["Endpoint", "EndpointFacts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointFacts:
-    """Who answers at an endpoint.
+    """Facts of a reachable endpoint.
 
     Attributes
     ----------
     versions : Mapping of str to str
-        Of what was asked, by package; empty where it does not say.
+        By package; empty where the endpoint does not report them.
     clusters : tuple of str, or None
-        Names of the clusters that we have there; None where there is one, the endpoint itself.
+        Names of this user's clusters; None where the endpoint is a single cluster.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class EndpointFacts:
 
 
 class Endpoint(ABC):
-    """Where a region's scheduler is reached: an immutable specification.
+    """How a region's scheduler is reached: an immutable specification.
 
     Endpoints hold credentials, so they do not pickle, and neither ``repr`` nor
     :meth:`describe` shows a secret.
@@ -57,7 +57,7 @@ class Endpoint(ABC):
     @property
     @abstractmethod
     def adopted(self) -> bool:
-        """Whether the cluster is somebody else's, never closed by us."""
+        """Whether the user started the cluster, so that it is never closed by the session."""
 
     @property
     def scheduler_address(self) -> str | None:
@@ -83,7 +83,7 @@ class Endpoint(ABC):
         Raises
         ------
         EndpointError
-            If it cannot be reached, or refuses us.
+            If it cannot be reached, or refuses the credentials.
         ConfigurationError
             If it does not offer what its settings ask for.
         """
@@ -91,7 +91,7 @@ class Endpoint(ABC):
     async def inspect(
         self, *, region: Region, deadline_seconds: float | None = None
     ) -> EndpointFacts:
-        """Ask who answers; start no cluster.
+        """Request the endpoint's facts; start no cluster.
 
         Parameters
         ----------
@@ -133,16 +133,16 @@ class Endpoint(ABC):
     def failure(
         self, region: Region, what: str, *, advice: str, reached: bool = True
     ) -> EndpointError:
-        """Make the error that says what went wrong at this endpoint.
+        """Make the error for a problem at this endpoint.
 
         Parameters
         ----------
         region : Region
             The region that the endpoint serves.
         what : str
-            What went wrong, as the end of a sentence about the endpoint.
+            The problem, as the end of a sentence about the endpoint.
         advice : str
-            What to do about it, as a sentence.
+            How to solve it, as a sentence.
         reached : bool, optional
             False where nothing answered, so that trying again may help.
         """

@@ -1,4 +1,4 @@
-"""Our side of what looks after a cluster: begun when we connect, ended when we go."""
+"""Lease of a cluster, as seen from the client: begun and ended with its connection."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Lease:
-    """What a scheduler does for a client of ours."""
+    """Agreement with a scheduler to keep, and finally to end, its cluster."""
 
     client: Client
-    #: Whether the scheduler looks after itself for us at all.
+    #: Whether the scheduler runs a watch for the client at all.
     watched: bool
-    #: Seconds after which an idle cluster is ended by its owner; 0 never.
+    #: Seconds after which an idle timeout ends the cluster; 0 never.
     idle_seconds: float
 
     async def claim(self, change: int) -> None:
-        """Say that a run begins (1) or has ended (-1); without an idle timeout, do nothing.
+        """Report that a run begins (1) or has ended (-1), if there is an idle timeout.
 
         Parameters
         ----------
         change : int
-            What to add to the runs that go on.
+            Number to add to the count of running runs.
         """
         if self.watched and self.idle_seconds and self.client.status == "running":
             await _ask(self.client, scheduler_watch.claim, self.client.id, change)
 
     async def end(self) -> None:
-        """Stop what runs on a scheduler that lives on."""
+        """Stop the watch on a scheduler that keeps running."""
         if self.watched and self.client.status == "running":
             await _ask(self.client, scheduler_watch.unwatch, self.client.id)
 
 
 async def take_lease(client: Client, lease_seconds: float | None) -> Lease:
-    """Let a scheduler look after its cluster for as long as we are heard of.
+    """Start a watch on a scheduler that keeps its cluster while the client is connected.
 
-    A scheduler that does not let us is logged: everything else works without.
+    A scheduler that refuses is logged: everything else works without a lease.
 
     Parameters
     ----------
     client : Client
-        Connected.
+        The connected client.
     lease_seconds : float or None
-        Seconds of our silence after which the cluster is ended; None for clusters
-        that are not ours.
+        Seconds without a sign of the client after which the cluster is ended; None for
+        adopted clusters.
     """
     answer = await _ask(client, scheduler_watch.watch, client.id, lease_seconds)
     watched, idle_seconds = (False, 0.0) if answer is None else answer

@@ -1,8 +1,8 @@
-"""A ledger of the clusters that were asked for on this user's behalf, a file each.
+"""Ledger of the clusters that this user's processes have started, one file each.
 
-A file is written before a cluster is asked for and removed when the cluster has been
-stopped. What is left when its process has gone tells of a cluster that may still run
-and cost money. A file names a gateway, a cluster and a process, nothing secret.
+A file is written before a cluster is requested, and deleted when the cluster has been
+stopped. A file whose process has ended belongs to a cluster that may still run and cost
+money. A file names a gateway, a cluster and a process, nothing secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psutil
 from xr_locality.runtime.timeouts import timeouts
 from xr_locality.runtime.user_files import state_directory, write_whole
 
-__all__ = ["Entry", "Ledger", "Note", "Owner"]
+__all__ = ["Ledger", "LedgerEntry", "LedgerRecord", "Owner"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +33,17 @@ _MOST_FILE_NBYTES: Final = 16_384
 
 
 class Owner(Enum):
-    """What has become of the process that asked for a cluster."""
+    """State of the process that started a cluster."""
 
     ALIVE = "alive"
     GONE = "gone"
-    #: It runs or ran on another machine, which is not asked.
+    #: The process is or was on another machine, which is not asked.
     ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A cluster that was asked for.
+class LedgerEntry:
+    """A cluster that was requested from a gateway.
 
     Attributes
     ----------
@@ -52,13 +52,13 @@ class Entry:
     gateway : str
         The gateway's address.
     cluster : str or None
-        Its name; None where it was asked for and nobody has heard the name.
+        Its name; None until the gateway has named it.
     asked : float
-        When, in seconds since 1970.
+        Time of the request, in seconds since 1970.
     pid : int
-        The process that asked.
+        The process that sent the request.
     process_started : float
-        When that process was started: numbers of processes are used again.
+        Start time of that process, in seconds since 1970: process numbers are reused.
     host : str
         The machine that it ran on.
     """
@@ -73,7 +73,7 @@ class Entry:
 
     @property
     def owner(self) -> Owner:
-        """What has become of the process."""
+        """State of the process."""
         if self.host != platform.node():
             return Owner.ELSEWHERE
         try:
@@ -87,12 +87,12 @@ class Entry:
 
 
 class Ledger:
-    """Where clusters are noted.
+    """Folder of the records of started clusters.
 
     Parameters
     ----------
     directory : Path or None
-        Holds a file for each; made when first needed. None notes nothing.
+        Holds a file for each cluster; created when first needed. None records nothing.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -100,21 +100,21 @@ class Ledger:
 
     @classmethod
     def of_user(cls, directory: str | None) -> Ledger:
-        """Get the ledger in a directory, by default in the user's for programs' state."""
+        """Get the ledger in a directory, by default the user's state directory."""
         base = state_directory() if directory is None else Path(directory).expanduser()
         return cls(None if base is None else base / "clusters")
 
-    def note(self, *, region: str, gateway: str) -> Note:
-        """Note that a cluster is about to be asked for.
+    def add(self, *, region: str, gateway: str) -> LedgerRecord:
+        """Record that a cluster is about to be requested.
 
-        Where that cannot be written the cluster is started nevertheless.
+        A record that cannot be written is logged, and the cluster is started nevertheless.
 
         Parameters
         ----------
         region, gateway : str
             The region; the address of the gateway that serves it.
         """
-        entry = Entry(
+        entry = LedgerEntry(
             region=region,
             gateway=gateway,
             cluster=None,
@@ -124,25 +124,25 @@ class Ledger:
             host=platform.node(),
         )
         if self._directory is None:
-            return Note(None, entry)
-        note = Note(self._directory / f"{secrets.token_hex(8)}.json", entry)
+            return LedgerRecord(None, entry)
+        record = LedgerRecord(self._directory / f"{secrets.token_hex(8)}.json", entry)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            note.write()
+            record.write()
         except OSError as error:
             logger.warning(
-                "The cluster in %s is not noted for `xr-locality clusters`: %s", region, error
+                "The cluster in %s is not recorded for `xr-locality clusters`: %s", region, error
             )
-            return Note(None, entry)
-        return note
+            return LedgerRecord(None, entry)
+        return record
 
-    def notes(self) -> list[Note]:
-        """Read what is noted, the oldest first; files that make no sense are passed over."""
+    def records(self) -> list[LedgerRecord]:
+        """Read the records, the oldest first; skip malformed files."""
         found = []
         for path in [] if self._directory is None else sorted(self._directory.glob("*.json")):
             entry = _read(path)
             if entry is not None:
-                found.append(Note(path, entry))
+                found.append(LedgerRecord(path, entry))
         return sorted(found, key=lambda each: each.entry.asked)
 
     def __eq__(self, other: object) -> bool:
@@ -152,51 +152,51 @@ class Ledger:
         return hash(self._directory)
 
 
-class Note:
-    """One line of the ledger.
+class LedgerRecord:
+    """Record of one cluster in the ledger.
 
     Parameters
     ----------
     path : Path or None
-        Its file; None where there is none.
-    entry : Entry
-        What it says.
+        Its file; None if it is not written.
+    entry : LedgerEntry
+        Its content.
     """
 
-    def __init__(self, path: Path | None, entry: Entry) -> None:
+    def __init__(self, path: Path | None, entry: LedgerEntry) -> None:
         self._path = path
         self.entry = entry
 
-    def name(self, cluster: str) -> None:
+    def set_cluster(self, cluster: str) -> None:
         """Add the name that the gateway has given to the cluster."""
         self.entry = replace(self.entry, cluster=cluster)
         try:
             self.write()
         except OSError as error:
-            logger.warning("The name of cluster %s is not noted: %s", cluster, error)
+            logger.warning("The name of cluster %s is not recorded: %s", cluster, error)
 
     def write(self) -> None:
-        """Write the file, as a whole or not at all."""
+        """Write the file atomically."""
         if self._path is not None:
             write_whole(self._path, json.dumps({"version": _VERSION, **asdict(self.entry)}))
 
-    def strike(self) -> None:
-        """Take it out: the cluster has been stopped, or never was."""
+    def delete(self) -> None:
+        """Delete the file: the cluster has been stopped, or was never started."""
         if self._path is not None:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Entry | None:
+def _read(path: Path) -> LedgerEntry | None:
     try:
         if path.stat().st_size > _MOST_FILE_NBYTES:
             return None
         content: Any = json.loads(path.read_text("utf-8"))
         if content.pop("version") != _VERSION:
             return None
-        entry = Entry(**content)
+        entry = LedgerEntry(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        logger.info("Passing over %s: %r", path, error)
+        logger.info("Skipping %s: %r", path, error)
         return None
     right = all(isinstance(getattr(entry, name), kind) for name, kind in _KINDS.items())
     return entry if right else None

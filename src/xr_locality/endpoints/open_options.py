@@ -1,4 +1,4 @@
-"""What a pool says to whatever it opens, beside the region and the deadline."""
+"""Options that a pool gives to the endpoints that it opens."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 
 from xr_locality.endpoints.ledger import Ledger
 
-__all__ = ["TERMS", "Terms"]
+__all__ = ["OPEN_OPTIONS", "OpenOptions"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Terms:
-    """The terms under which an endpoint is opened.
+class OpenOptions:
+    """Options for opening an endpoint, and its present step.
 
     Attributes
     ----------
     lease_seconds : float or None
-        Seconds after which a cluster of ours ends when we are not heard of.
+        Seconds without a sign of this process after which a cluster that it started ends.
     ledger : Ledger or None
-        Where clusters of ours are noted.
+        Ledger of the clusters that this process starts.
     doing : str
-        What the opening waits for; written by whoever opens, read by whoever shows it.
+        The step that the opening waits for; written by the connection, read by the pool.
     """
 
     lease_seconds: float | None = None
@@ -30,6 +30,8 @@ class Terms:
     doing: str = field(default="", compare=False)
 
 
-#: Those of the pool whose task this is. Not an argument of ``Endpoint.open``: it
-#: concerns only clusters that we start, and endpoints of others need not know of it.
-TERMS: Final[ContextVar[Terms | None]] = ContextVar("xr_locality_terms", default=None)
+#: Options of the pool that runs the current task. Not an argument of ``Endpoint.open``:
+#: they concern only clusters that we start, and other kinds of endpoint ignore them.
+OPEN_OPTIONS: Final[ContextVar[OpenOptions | None]] = ContextVar(
+    "xr_locality_open_options", default=None
+)

@@ -1,4 +1,4 @@
-"""The endpoints that a session holds: each opened once, closed by who opened it."""
+"""Pool of endpoints: opens each once, shares its connection, and closes it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from xr_locality.endpoints.address import normalise_address
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.endpoint import Endpoint, EndpointFacts
-from xr_locality.endpoints.health_checks import Questions
+from xr_locality.endpoints.health_checks import HealthChecks
 from xr_locality.endpoints.ledger import Ledger
-from xr_locality.endpoints.open_options import TERMS, Terms
+from xr_locality.endpoints.open_options import OPEN_OPTIONS, OpenOptions
 from xr_locality.errors import EndpointError, LocalityError, raise_together
 from xr_locality.runtime.timeouts import timeouts
 
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class _Slot:
+class _PoolSlot:
     """One region's connection, open or on its way."""
 
     opening: asyncio.Task[Connection]
-    # What it is told, and what it says that it waits for.
-    terms: Terms
+    # How it is opened, and what the opening waits for now.
+    options: OpenOptions
     # When it was begun, by the loop's clock.
     since: float
     # Calls of open() that wait for it or were given it; at zero it is closed.
@@ -62,9 +62,9 @@ class Starting:
     endpoint : str
         The endpoint, in a few words.
     doing : str
-        What the opening waits for.
+        The step that the opening waits for.
     seconds : float
-        For how long it has been going on.
+        Seconds since the opening began.
     """
 
     endpoint: str
@@ -73,7 +73,7 @@ class Starting:
 
 
 class EndpointPool:
-    """Opens endpoints in parallel, each once, and closes what it opened.
+    """Pool that opens endpoints in parallel, each once, and closes them.
 
     A pool belongs to one event loop. Callers in that loop share its connections.
 
@@ -85,10 +85,10 @@ class EndpointPool:
     deadline_seconds : float, optional
         Seconds that an endpoint may take to open.
     lease_seconds : float or None, optional
-        Seconds after which a cluster of ours ends when we are not heard of. By
-        default never.
+        Seconds without a sign of this process after which a cluster that it started
+        ends. By default never.
     ledger : Ledger or None, optional
-        Where clusters of ours are noted. By default nowhere.
+        Ledger of the clusters that this process starts. By default none.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class EndpointPool:
     ) -> None:
         self._lease_seconds = lease_seconds
         self._ledger = ledger
-        self._questions = Questions()
+        self._health_checks = HealthChecks()
         self._endpoints = dict(endpoints)
         self._deadline_seconds = timeouts().start if deadline_seconds is None else deadline_seconds
-        self._slots: dict[Region, _Slot] = {}
+        self._slots: dict[Region, _PoolSlot] = {}
         self._discarding: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -121,23 +121,23 @@ class EndpointPool:
 
     @property
     def deadline_seconds(self) -> float:
-        """Seconds that an endpoint may take to open, unless it says otherwise itself."""
+        """Seconds that an endpoint may take to open, unless its own settings say more."""
         return self._deadline_seconds
 
     @property
     def starting(self) -> Mapping[Region, Starting]:
-        """The regions that are being opened, and what each waits for."""
+        """The regions that are being opened, and the step that each waits for."""
         now = asyncio.get_running_loop().time()
         return {
             region: Starting(
-                endpoint=endpoint.describe(), doing=slot.terms.doing, seconds=now - slot.since
+                endpoint=endpoint.describe(), doing=slot.options.doing, seconds=now - slot.since
             )
             for region, slot in sorted(self._slots.items())
             if not slot.opening.done() and (endpoint := self._endpoints[region]) is not None
         }
 
     def find(self, scheduler_address: str) -> Region | None:
-        """Say which region's scheduler has an address; None if none of ours.
+        """Return the region whose scheduler has an address; None if there is none.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class EndpointPool:
     ) -> None:
         """Check cheaply and in parallel that regions can be opened; start nothing.
 
-        Regions whose connection is open already are taken on trust.
+        A region whose connection is open is not asked.
 
         Parameters
         ----------
@@ -185,23 +185,23 @@ class EndpointPool:
     def anticipate(self, regions: Iterable[Region]) -> None:
         """Begin to check regions that will probably be needed; start nothing.
 
-        The next :meth:`preflight` and :meth:`check` of a region take the answer. To be
-        called on the pool's event loop.
+        The next :meth:`preflight` and :meth:`check` of a region use the answer. Call this
+        on the pool's event loop.
 
         Parameters
         ----------
         regions : iterable of Region
-            The regions; those without an endpoint are passed over.
+            The regions; a region without an endpoint is skipped.
         """
         for region in sorted(set(regions)):
             endpoint = self._endpoints.get(region)
             if endpoint is not None and not self._closed:
-                self._questions.anticipate(region, endpoint, self.connections.get(region))
+                self._health_checks.anticipate(region, endpoint, self.connections.get(region))
 
     async def inspect(
         self, *, deadline_seconds: float | None = None
     ) -> Mapping[Region, EndpointFacts | LocalityError | None]:
-        """Ask in parallel who answers at every endpoint; start nothing.
+        """Request the facts of every endpoint in parallel; start nothing.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class EndpointPool:
         Returns
         -------
         Mapping of Region to EndpointFacts, error, or None
-            Why an endpoint cannot be used, where it cannot; None where it is only named.
+            The error of an endpoint that cannot be used; None where it is only named.
         """
 
         async def ask(region: Region) -> EndpointFacts | LocalityError | None:
@@ -227,9 +227,9 @@ class EndpointPool:
         return dict(zip(wanted, await asyncio.gather(*map(ask, wanted)), strict=True))
 
     async def open(self, regions: Iterable[Region]) -> Mapping[Region, Connection]:
-        """Open regions in parallel; those that are open already are shared.
+        """Open regions in parallel; share the connections that are open already.
 
-        If one fails, those that nobody else shares are closed again.
+        If one fails, the connections that no other caller shares are closed again.
 
         Parameters
         ----------
@@ -267,12 +267,12 @@ class EndpointPool:
     async def abandon(self, connections: Iterable[Connection]) -> None:
         """Close connections that a caller of :meth:`open` has no use for after all.
 
-        Those that another call was given as well stay open.
+        A connection that another call shares stays open.
 
         Parameters
         ----------
         connections : iterable of Connection
-            Those that were not open before that call.
+            Connections that were not open before that call.
         """
         unwanted = set(connections)
         closing = [
@@ -287,20 +287,20 @@ class EndpointPool:
         regions: Iterable[Region] | None = None,
         *,
         deadline_seconds: float | None = None,
-        seen_too: bool = True,
+        recent_too: bool = True,
     ) -> None:
-        """Ask in parallel whether open schedulers are still there; drop the dead.
+        """Check in parallel that open schedulers still answer; drop the dead.
 
         The next :meth:`open` of a dropped region starts a new one.
 
         Parameters
         ----------
         regions : iterable of Region, optional
-            The regions to ask; those that are not open are skipped. By default all.
+            The regions to check; a region that is not open is skipped. By default all.
         deadline_seconds : float, optional
             Seconds for each of them.
-        seen_too : bool, optional
-            False passes over schedulers that have answered a moment ago.
+        recent_too : bool, optional
+            False skips schedulers that answered within ``Timeouts.scheduler_answer_lifetime``.
 
         Raises
         ------
@@ -313,11 +313,11 @@ class EndpointPool:
         found = {
             region: one
             for region, one in self.connections.items()
-            if (chosen is None or region in chosen) and (seen_too or not _was_just_seen(one))
+            if (chosen is None or region in chosen) and (recent_too or not _answered_recently(one))
         }
         answers = await asyncio.gather(
             *(
-                self._questions.check(region, one, deadline_seconds=deadline_seconds)
+                self._health_checks.check(region, one, deadline_seconds=deadline_seconds)
                 for region, one in found.items()
             ),
             return_exceptions=True,
@@ -329,7 +329,7 @@ class EndpointPool:
         _raise_problems(answers, message="Schedulers that have gone:")
 
     def drop(self, region: Region, connection: Connection) -> None:
-        """Take out a connection that is of no use any more, and see to its closing.
+        """Remove a connection that is of no use any more, and close it in the background.
 
         The next :meth:`open` of its region starts a new one.
 
@@ -338,19 +338,19 @@ class EndpointPool:
         region : Region
             The region.
         connection : Connection
-            Its connection; one that was taken out before is left alone.
+            Its connection; one that was removed before is left alone.
         """
         slot = self._slots.get(region)
         if slot is not None and slot.connection is connection:
             self._discard(region, slot)
 
     async def close(self) -> None:
-        """Close in parallel all that was opened here; may be called twice.
+        """Close all connections in parallel; may be called twice.
 
-        Gateways that have gone do not keep the others from being closed.
+        A gateway that has gone does not keep the others from being closed.
         """
         self._closed = True
-        await self._questions.close()
+        await self._health_checks.close()
         for region, slot in list(self._slots.items()):
             self._discard(region, slot)
         answers = await asyncio.gather(
@@ -359,7 +359,7 @@ class EndpointPool:
         _raise_problems(answers, message="Endpoints that could not be closed cleanly:")
 
     def _require(self, regions: Iterable[Region]) -> dict[Region, Endpoint]:
-        """Look up the endpoints of regions, or say which have none."""
+        """Return the endpoints of regions; raise for regions without one."""
         found: dict[Region, Endpoint] = {}
         problems: list[Exception] = []
         for region in regions:
@@ -380,9 +380,9 @@ class EndpointPool:
 
     async def _preflight(self, region: Region, deadline_seconds: float | None) -> None:
         endpoint = self._require([region])[region]
-        await self._questions.preflight(region, endpoint, deadline_seconds=deadline_seconds)
+        await self._health_checks.preflight(region, endpoint, deadline_seconds=deadline_seconds)
 
-    def _claim(self, region: Region, endpoint: Endpoint) -> _Slot:
+    def _claim(self, region: Region, endpoint: Endpoint) -> _PoolSlot:
         """Join the opening of a region, or begin it."""
         if self._closed:
             raise endpoint.failure(
@@ -392,27 +392,29 @@ class EndpointPool:
         if slot is None or not slot.usable:
             if slot is not None:
                 self._discard(region, slot)
-            terms = Terms(lease_seconds=self._lease_seconds, ledger=self._ledger, doing="beginning")
+            options = OpenOptions(
+                lease_seconds=self._lease_seconds, ledger=self._ledger, doing="beginning"
+            )
             context = copy_context()
-            context.run(TERMS.set, terms)
+            context.run(OPEN_OPTIONS.set, options)
             opening = asyncio.create_task(
                 endpoint.open(region=region, deadline_seconds=self._deadline_seconds),
                 name=f"xr-locality: open {region}",
                 context=context,
             )
             since = asyncio.get_running_loop().time()
-            slot = self._slots[region] = _Slot(opening=opening, terms=terms, since=since)
+            slot = self._slots[region] = _PoolSlot(opening=opening, options=options, since=since)
         slot.callers += 1
         return slot
 
-    async def _give_up(self, region: Region, slot: _Slot) -> None:
-        """Leave a region to its other callers; the last one closes it."""
+    async def _give_up(self, region: Region, slot: _PoolSlot) -> None:
+        """Leave a region to its other callers; close it for the last one."""
         slot.callers -= 1
         if slot.callers == 0:
             await self._discard(region, slot)
 
-    def _discard(self, region: Region, slot: _Slot) -> asyncio.Task[None]:
-        """Take a slot out at once, and see to its closing."""
+    def _discard(self, region: Region, slot: _PoolSlot) -> asyncio.Task[None]:
+        """Remove a slot at once, and close it in the background."""
         if self._slots.get(region) is slot:
             del self._slots[region]
         task = asyncio.create_task(_close(slot), name=f"xr-locality: discard {region}")
@@ -427,7 +429,7 @@ class EndpointPool:
 
 
 async def _all_open(tasks: list[asyncio.Task[Connection]]) -> None:
-    """Wait until all are open, or until one has failed and the others had their time."""
+    """Wait until all are open, or until one has failed and the grace time is over."""
     if not tasks:
         return
     _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -442,7 +444,7 @@ async def _all_open(tasks: list[asyncio.Task[Connection]]) -> None:
     _raise_problems(failed, message="Endpoints that could not be opened:")
 
 
-async def _close(slot: _Slot) -> None:
+async def _close(slot: _PoolSlot) -> None:
     """Close a slot's connection, or stop it from being opened."""
     slot.opening.cancel()
     await asyncio.wait({slot.opening})
@@ -460,8 +462,8 @@ def _raise_problems(answers: Iterable[Any], *, message: str) -> None:
     raise_together([one for one in answers if isinstance(one, Exception)], message=message)
 
 
-def _was_just_seen(connection: Connection) -> bool:
-    """Whether asking a scheduler once more whether it is there would tell nothing new."""
+def _answered_recently(connection: Connection) -> bool:
+    """Return whether a scheduler has answered so recently that it is not asked again."""
     return (
         connection.alive and connection.seconds_since_answer < timeouts().scheduler_answer_lifetime
     )

@@ -1,4 +1,4 @@
-"""Talking to a scheduler that runs: the way to it, a client, a sign of life.
+"""Requests to a running scheduler: its route, a client, its identity and versions.
 
 Only functions import distributed, so that importing this module does not.
 """
@@ -39,13 +39,13 @@ CONNECT_ERRORS: Final = (OSError, ImportError, TypeError, ValueError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """The way to a scheduler that runs."""
+    """Route to a running scheduler."""
 
     #: Where to connect: ``tcp://…``, ``tls://…``, ``gateway://…``, ``inproc://…``.
     address: str
     #: Certificates and keys; None leaves it to dask's own configuration.
     security: Security | None = field(default=None, repr=False)
-    #: What the gateway calls the cluster, if a gateway started it.
+    #: Name of the cluster at its gateway, if a gateway started it.
     cluster_name: str | None = None
 
     def __reduce__(self) -> NoReturn:
@@ -61,7 +61,7 @@ class Route:
 
 
 def make_client(route: Route) -> Client:
-    """Make a client of our own, to be awaited; it becomes nobody's default.
+    """Make a client, to be awaited; it does not become dask's default client.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def make_client(route: Route) -> Client:
 
 
 async def close_client(client: Client) -> None:
-    """Close a client of ours, whose scheduler may be gone.
+    """Close a client, whose scheduler may have gone.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ async def close_client(client: Client) -> None:
 
 
 async def identify(route: Route, *, deadline_seconds: float) -> dict[str, Any]:
-    """Ask a scheduler over a fresh connection who it is.
+    """Request a scheduler's identity over a new connection.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ async def identify(route: Route, *, deadline_seconds: float) -> dict[str, Any]:
 
 
 async def ask_versions(route: Route, *, deadline_seconds: float) -> dict[str, str]:
-    """Ask a scheduler over a fresh connection which versions it runs.
+    """Request a scheduler's versions over a new connection.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ async def ask_versions(route: Route, *, deadline_seconds: float) -> dict[str, st
     Returns
     -------
     dict of str to str
-        Of Python, dask and distributed, as far as it says.
+        Versions of Python, dask and distributed, as far as they are reported.
     """
     from distributed.core import rpc
 
@@ -156,14 +156,14 @@ async def ask_versions(route: Route, *, deadline_seconds: float) -> dict[str, st
 
 
 def refuse_to_pickle(thing: object) -> NoReturn:
-    """Raise what pickle's callers expect of something that does not pickle.
+    """Raise the error that pickle's callers expect of an object that does not pickle.
 
     Parameters
     ----------
     thing : object
-        Whatever holds credentials, with a ``repr`` that does not show them.
+        The object; its ``repr`` shows no secret.
     """
     raise TypeError(
         f"{thing!r} does not pickle: it holds credentials or open connections. "
-        "Make it anew where it is needed."
+        "Make a new one where it is needed."
     )

@@ -1,13 +1,13 @@
-"""What looks after a cluster from its scheduler; it is sent there by value.
+"""Watch that runs on a cluster's scheduler; its code is sent there by value.
 
-Two dangers are seen only from there. A client that is killed leaves its cluster
-running: so the scheduler ends it when nothing was heard of the client for a while,
-which is the lease. And dask-gateway's idle timeout ends a cluster that holds
-finished Futures for a client: so the scheduler counts as busy while the client
-wants keys, or has said that a run goes on.
+It prevents two problems that only the scheduler sees. A client that is killed leaves its
+cluster running: the scheduler ends the cluster after some time without a sign of the
+client, which is the lease. And dask-gateway's idle timeout ends a cluster that holds
+finished Futures for a client: the scheduler counts as busy while the client wants keys,
+or has reported that a run goes on.
 
-This module imports nothing of the package, and what else a function needs where it
-is used: schedulers have dask and distributed, but not xr-locality.
+This module imports nothing of the package, and each function imports what it needs:
+schedulers have dask and distributed, but not xr-locality.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 __all__ = ["claim", "unwatch", "watch"]
 
 
-class Watch:
-    """Looks after a scheduler on behalf of one client.
+class SchedulerWatch:
+    """Watch over a scheduler on behalf of one client.
 
     Parameters
     ----------
@@ -42,21 +42,21 @@ class Watch:
         self.idle_seconds = idle_seconds
         self.claims = 0
         self.task: Any = None
-        # A quarter of an idle timeout, as often as dask-gateway looks.
+        # A quarter of an idle timeout, as often as dask-gateway checks.
         periods = [5.0, (lease_seconds or 50.0) / 10, (idle_seconds or 20.0) / 4]
         self.period = max(0.1, min(periods))
 
     async def run(self) -> None:
-        """Look now and then, until the lease has run out or the scheduler ends."""
-        silent, heard = 0.0, None
+        """Check periodically, until the lease has expired or the scheduler ends."""
+        silent, last_seen = 0.0, None
         while self.scheduler.status.name in ("init", "starting", "running"):
             await asyncio.sleep(self.period)
             state = self.scheduler.clients.get(self.client)
-            if state is not None and state.last_seen != heard:
-                silent, heard = 0.0, state.last_seen
+            if state is not None and state.last_seen != last_seen:
+                silent, last_seen = 0.0, state.last_seen
             else:
                 # In periods, not by the clock: a scheduler that takes in a large graph
-                # hears nobody meanwhile.
+                # receives no messages meanwhile.
                 silent += self.period
             # A client that is connected beats every 5 seconds, and later where there
             # are many: one that is only late is not gone.
@@ -69,7 +69,7 @@ class Watch:
                 self.touch()
 
     def touch(self) -> None:
-        """Let the scheduler count as active now."""
+        """Make the scheduler count as active now."""
         from time import time
 
         scheduler = self.scheduler
@@ -77,8 +77,8 @@ class Watch:
             scheduler.idle_since = time()
         if "gateway" not in scheduler.services:
             return
-        # dask-gateway goes by the time of the last transition of any task. A task of
-        # ours would need a worker, and where there is none would start one.
+        # dask-gateway compares the time of the last transition of any task. A real task
+        # would need a worker, and would start one where there is none.
         import distributed.scheduler
 
         made = getattr(distributed.scheduler, "Transition", lambda *fields: fields)
@@ -96,7 +96,7 @@ class Watch:
 
         log = logging.getLogger("distributed.scheduler")
         log.warning(
-            "Nothing was heard of client %s for %g seconds: xr-locality's lease ends the cluster",
+            "No sign of client %s for %g seconds: xr-locality's lease ends the cluster",
             self.client,
             self.lease_seconds,
         )
@@ -110,18 +110,18 @@ class Watch:
             except Exception as error:  # noqa: BLE001 - whatever it is, the cluster must end
                 log.warning("The gateway did not end the cluster: %r", error)
                 await asyncio.sleep(2)
-        await self.scheduler.close(reason="xr-locality's lease has run out")
+        await self.scheduler.close(reason="xr-locality's lease has expired")
 
 
 async def watch(
     client: str, lease_seconds: float | None, dask_scheduler: Any = None
 ) -> tuple[bool, float]:
-    """Run on a scheduler: look after it for a client, if there is reason to.
+    """Start a watch for a client; runs on the scheduler.
 
     Returns
     -------
     watched : bool
-        Whether there is.
+        Whether there is a lease or an idle timeout, and so a watch.
     idle_seconds : float
         The shortest idle timeout; 0 if there is none.
     """
@@ -132,14 +132,14 @@ async def watch(
         return False, 0.0
     watches = dask_scheduler.__dict__.setdefault("_xr_locality_watches", {})
     if client not in watches:
-        made = watches[client] = Watch(dask_scheduler, client, lease_seconds, idle_seconds)
+        made = watches[client] = SchedulerWatch(dask_scheduler, client, lease_seconds, idle_seconds)
         made.task = asyncio.ensure_future(made.run())
         made.task.add_done_callback(lambda _: watches.pop(client, None))
     return True, idle_seconds
 
 
 async def claim(client: str, change: int, dask_scheduler: Any = None) -> None:
-    """Run on a scheduler: a run of a client's begins (1) or has ended (-1)."""
+    """Count a run that begins (1) or has ended (-1); runs on the scheduler."""
     found = dask_scheduler.__dict__.get("_xr_locality_watches", {}).get(client)
     if found is not None:
         found.claims += change
@@ -148,7 +148,7 @@ async def claim(client: str, change: int, dask_scheduler: Any = None) -> None:
 
 
 async def unwatch(client: str, dask_scheduler: Any = None) -> None:
-    """Run on a scheduler: stop looking after it for a client."""
+    """Stop the watch for a client; runs on the scheduler."""
     found = dask_scheduler.__dict__.get("_xr_locality_watches", {}).get(client)
     if found is not None:
         found.task.cancel()

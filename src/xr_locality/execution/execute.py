@@ -50,7 +50,7 @@ async def execute_plan(
 ) -> tuple[dict[Any, Any], Report]:
     """Open what a plan needs, run it, and give back the workers asked for."""
     try:
-        await pool.check(plan.regions, deadline_seconds=_CHECK_SECONDS, seen_too=False)
+        await pool.check(plan.regions, deadline_seconds=_CHECK_SECONDS, recent_too=False)
     except LocalityError as error:
         # Those found dead were dropped, and are opened anew below.
         logger.warning("%s", error)

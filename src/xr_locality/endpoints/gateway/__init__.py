@@ -1,1 +1,1 @@
-"""Dask Gateways: signing in, asking for clusters, stopping them."""
+"""Dask Gateways: credentials, requests, and the clusters that they start."""

@@ -1,8 +1,8 @@
-"""How we sign in to a Dask Gateway.
+"""Credentials of one Dask Gateway.
 
-dask-gateway fills every gap from one global configuration, so a second gateway
-is sent the first one's token. Here each endpoint has credentials of its own, and
-what is not given stays at dask-gateway's built-in defaults.
+dask-gateway fills every missing argument from one global configuration, so a second
+gateway would receive the first one's token. Here each endpoint has its own credentials,
+and a missing argument has dask-gateway's built-in default.
 """
 
 from __future__ import annotations
@@ -28,20 +28,24 @@ _FORMS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
-    """One kind of sign-in that dask-gateway brings along."""
+class _AuthKind:
+    """One of dask-gateway's own authentication methods."""
 
     class_name: str
     keys: tuple[str, ...]
-    # The one of `keys` that must not be shown, nor sent in the clear.
+    # The key of `keys` that must not be shown, nor sent unencrypted.
     secret: str | None
 
 
-_KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
+_KINDS: Final[Mapping[str, _AuthKind]] = MappingProxyType(
     {
-        "basic": _Kind(class_name="BasicAuth", keys=("username", "password"), secret="password"),
-        "jupyterhub": _Kind(class_name="JupyterHubAuth", keys=("api_token",), secret="api_token"),
-        "kerberos": _Kind(class_name="KerberosAuth", keys=(), secret=None),
+        "basic": _AuthKind(
+            class_name="BasicAuth", keys=("username", "password"), secret="password"
+        ),
+        "jupyterhub": _AuthKind(
+            class_name="JupyterHubAuth", keys=("api_token",), secret="api_token"
+        ),
+        "kerberos": _AuthKind(class_name="KerberosAuth", keys=(), secret=None),
     }
 )
 
@@ -52,15 +56,15 @@ class Auth:
 
     #: ``basic``, ``jupyterhub``, ``kerberos``, or the name of a class.
     type: str
-    #: Whether signing in sends something that must not be seen on the way.
+    #: Whether the requests hold a secret, which must be sent encrypted.
     sends_secret: bool
-    #: Arguments of the sign-in, secrets among them.
+    #: Arguments of the authentication class, secrets among them.
     kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     #: The object that the user made, if it was one.
     given: GatewayAuth | None = field(default=None, repr=False)
 
     def build(self) -> GatewayAuth:
-        """Make dask-gateway's object from our arguments alone.
+        """Make dask-gateway's authentication object from these arguments alone.
 
         Raises
         ------
@@ -95,12 +99,12 @@ class Auth:
 
 
 def parse_auth(value: object) -> Auth:
-    """Understand what a user gave as ``auth``; nothing is taken from dask's config.
+    """Parse the value of ``auth``; nothing is taken from dask's configuration.
 
     Parameters
     ----------
     value : GatewayAuth, str, mapping or None
-        An object of dask-gateway's; ``"basic"``, ``"jupyterhub"``,
+        A ``GatewayAuth``; ``"basic"``, ``"jupyterhub"``,
         ``"kerberos"`` or the dotted name of a class; a mapping of ``type`` and
         that class's arguments. None is ``"basic"`` without a password. A
         ``"jupyterhub"`` without ``api_token`` reads ``JUPYTERHUB_API_TOKEN``.
@@ -133,7 +137,7 @@ def _from_object(value: object) -> Auth:
     if isinstance(value, BasicAuth):
         sends_secret = bool(value.password)
     else:
-        # Of a class that we do not know, we assume the worst.
+        # An unknown class is assumed to send a secret.
         sends_secret = not isinstance(value, KerberosAuth)
     return Auth(type=type(value).__name__, sends_secret=sends_secret, given=value)
 
@@ -154,7 +158,7 @@ def _from_mapping(value: Mapping[Any, Any]) -> Auth:
     return Auth(type=name, sends_secret=sends_secret, kwargs=MappingProxyType(settings))
 
 
-def _check_argument(key: str, item: object, *, name: str, kind: _Kind) -> None:
+def _check_argument(key: str, item: object, *, name: str, kind: _AuthKind) -> None:
     if key not in kind.keys:
         close = difflib.get_close_matches(key, kind.keys, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -1,8 +1,8 @@
-"""Calls to one Dask Gateway server, each with a deadline and errors of ours.
+"""Client of one Dask Gateway server: requests with deadlines and clear errors.
 
-dask-gateway's client waits for ever, says nothing of which gateway failed, and
-takes whatever it was not given from dask's global configuration. So everything
-is given, and every call goes through one place that bounds and translates it.
+dask-gateway's own client waits for ever, does not name the gateway that failed, and
+takes missing arguments from dask's global configuration. So every argument is given,
+and every request goes through one function with a deadline that translates its errors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from xr_locality.regions import Region
 
-__all__ = ["GatewayServer", "is_loopback"]
+__all__ = ["GatewayClient", "is_loopback"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _ATTEMPTS: Final = 3
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host's name or address always means this machine."""
+    """Return whether a host's name or address always means this machine."""
     if host == "localhost":
         return True
     try:
@@ -52,19 +52,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class GatewayServer:
-    """One Dask Gateway server, as it is seen from here.
+class GatewayClient:
+    """Client of one Dask Gateway server, for one region.
 
     Parameters
     ----------
     region, endpoint : Region, Endpoint
-        On whose behalf it is called, for messages.
+        The region and its endpoint, for messages.
     address, proxy_address, public_address : str
         The server's API; where schedulers are reached; its pages in a browser.
     auth : GatewayAuth
-        How we sign in.
+        The credentials.
     ca_file : str or None
-        File of a certificate authority that vouches for the API, beside those known.
+        File of one more certificate authority to trust for the API.
     http_proxy : str, False or None
         HTTP proxy on the way to the API; None for the environment's.
     """
@@ -102,7 +102,7 @@ class GatewayServer:
         }
 
     def _trust(self, ca_file: str | None) -> dict[str, Any]:
-        """Make the argument by which aiohttp trusts one authority more."""
+        """Make the keyword argument of aiohttp that adds a certificate authority."""
         if ca_file is None:
             return {}
         context = ssl.create_default_context()
@@ -118,7 +118,7 @@ class GatewayServer:
         return {"ssl": context}
 
     async def options(self, wanted: Mapping[str, Any]) -> Options:
-        """Ask what the server lets users choose, and choose.
+        """Request the cluster options that the server offers, and set ours.
 
         Parameters
         ----------
@@ -182,12 +182,12 @@ class GatewayServer:
         writer.close()
 
     async def submit(self, options: Options) -> str:
-        """Ask for a new cluster and return its name at once."""
+        """Request a new cluster and return its name at once."""
         name: str = await self._call("for a new cluster", lambda: self._gateway.submit(options))
         return name
 
     async def report(self, name: str, *, wait: bool = False) -> ClusterReport:
-        """Ask how a cluster is doing; optionally hold until that is settled."""
+        """Request the state of a cluster; optionally wait until it has started or failed."""
         return await self._call(
             f"for cluster {name!r}", lambda: self._gateway.get_cluster(name, wait=wait)
         )
@@ -226,7 +226,7 @@ class GatewayServer:
             await asyncio.sleep(timeouts().gateway_pause)
 
     async def adapt(self, name: str, *, minimum: int, maximum: int) -> None:
-        """Let a cluster scale itself between two numbers of workers."""
+        """Have a cluster scale itself between two numbers of workers."""
         await self._call(
             f"to scale cluster {name!r}",
             lambda: self._gateway.adapt_cluster(name, minimum=minimum, maximum=maximum),
@@ -237,20 +237,20 @@ class GatewayServer:
         await self._call(f"to scale cluster {name!r}", lambda: self._gateway.scale_cluster(name, n))
 
     async def versions(self) -> dict[str, str]:
-        """Ask for the server's version."""
+        """Request the server's version."""
         found = await self._call("for its version", self._gateway.get_versions)
         return {"dask-gateway-server": str(found["server"]["version"])}
 
     async def clusters(self) -> tuple[str, ...]:
-        """List the clusters that we have there, whoever of us started them."""
+        """List the names of this user's clusters at the server."""
         return tuple(sorted(report.name for report in await self.cluster_reports()))
 
     async def cluster_reports(self) -> list[ClusterReport]:
-        """Ask how the clusters are doing that we have there, whoever of us started them."""
+        """Request the states of this user's clusters at the server."""
         return await self._call("for its clusters", self._gateway.list_clusters)
 
     async def stop(self, name: str) -> None:
-        """Stop a cluster; one that is gone already is no error."""
+        """Stop a cluster; a cluster that has gone already is no error."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._call(
@@ -267,7 +267,7 @@ class GatewayServer:
                 return
 
     async def close(self) -> None:
-        """Close our connections to the server; clusters go on."""
+        """Close the connections to the server; clusters keep running."""
         self._closed = True
         await self._gateway.close()
 
@@ -276,22 +276,22 @@ class GatewayServer:
     ) -> T:
         seconds = timeouts().gateway_request if seconds is None else seconds
         if self._closed:
-            # dask-gateway would connect again, and nobody would close that.
+            # dask-gateway would open a new connection, which would never be closed.
             raise self._endpoint.failure(
                 self._region, "is closed on our side", advice="Open the endpoint again."
             )
         try:
             async with asyncio.timeout(seconds):
                 return await call()
-        except Exception as err:  # noqa: BLE001 - how we sign in is a plug-in
+        except Exception as err:  # noqa: BLE001 - the sign-in is a plug-in
             problem = self._translate(err, asked, seconds)
             # aiohttp's answers hold the request with its headers, password included.
             cause = None if hasattr(err, "request_info") else err
-        # Out here, so that what must not be shown is not kept as the context either.
+        # Outside of the handler: the context of the error must not hold the request either.
         raise problem from cause
 
     def _translate(self, err: Exception, asked: str, seconds: float) -> LocalityError:
-        """Say what a failed call means; the way we sign in may raise anything."""
+        """Make the error for a failed request; a sign-in plug-in may raise anything."""
         import aiohttp
         from dask_gateway import GatewayClusterError, GatewayServerError
 
@@ -344,13 +344,13 @@ class GatewayServer:
 
 
 def _proxy_arguments(address: str, http_proxy: str | bool | None) -> dict[str, Any]:
-    """Make the arguments by which aiohttp goes through a proxy."""
+    """Make the keyword arguments of aiohttp that choose the proxy."""
     if http_proxy is False:
         return {}
     if http_proxy is None or http_proxy is True:
         parts = urlsplit(address)
         host = parts.hostname or ""
-        # What is meant for this machine, secrets too, is not sent to a proxy.
+        # Requests to this machine may hold secrets, and are not sent to a proxy.
         if is_loopback(host) or proxy_bypass(host):
             return {}
         http_proxy = getproxies().get(parts.scheme)

@@ -1,4 +1,4 @@
-"""A cluster that a Dask Gateway runs for us, from submission to stop."""
+"""Connection to a cluster of a Dask Gateway, from its request to its end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.endpoint import Endpoint
-from xr_locality.endpoints.gateway.gateway_client import GatewayServer
-from xr_locality.endpoints.ledger import Note
+from xr_locality.endpoints.gateway.gateway_client import GatewayClient
+from xr_locality.endpoints.ledger import LedgerRecord
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import EndpointError, LocalityWarning
 from xr_locality.runtime.timeouts import timeouts
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 class ClusterConnection(Connection):
-    """A cluster of ours on a Dask Gateway, stopped when the connection closes.
+    """Connection to a cluster on a Dask Gateway, which is stopped on closing.
 
     Parameters
     ----------
     region, endpoint : Region, Endpoint
         The region that the cluster runs in; the gateway that starts it.
-    server : GatewayServer
-        That gateway, as it is called; the connection closes it.
+    server : GatewayClient
+        Client of that gateway; the connection closes it.
     options : Mapping
         Cluster options that differ from the gateway's defaults.
     minimum, maximum : int
@@ -49,7 +49,7 @@ class ClusterConnection(Connection):
         *,
         region: Region,
         endpoint: Endpoint,
-        server: GatewayServer,
+        server: GatewayClient,
         options: Mapping[str, Any],
         minimum: int,
         maximum: int,
@@ -63,12 +63,12 @@ class ClusterConnection(Connection):
         self._claims: list[int] = []
         self._floor: int | None = None
         self._threads = 1
-        self._note: Note | None = None
+        self._record: LedgerRecord | None = None
         self._scaling = asyncio.Lock()
 
     @property
     def threads_per_worker(self) -> int:
-        """How many tasks one worker runs at once: the gateway's usual option; else 1."""
+        """Number of tasks that one worker runs at once: option ``worker_cores``, else 1."""
         return self._threads
 
     async def ensure_workers(self, n: int) -> None:
@@ -77,12 +77,12 @@ class ClusterConnection(Connection):
         Parameters
         ----------
         n : int
-            How many workers the run can use; the endpoint's maximum caps it.
+            Number of workers that the run can use; the endpoint's maximum caps it.
 
         Raises
         ------
         EndpointError
-            If the gateway cannot be asked.
+            If the gateway does not answer.
         """
         self._claims.append(n)
         try:
@@ -120,18 +120,17 @@ class ClusterConnection(Connection):
         cores = options.get("worker_cores")
         self._threads = max(1, int(cores)) if isinstance(cores, int | float) else 1
         self._doing = "asking the gateway for a new cluster"
-        ledger = self._terms.ledger
+        ledger = self._open_options.ledger
         if ledger is not None:
-            self._note = ledger.note(region=str(self.region), gateway=server.address)
-        # Shielded: were the request cut off, a cluster would run under a name that
-        # nobody knows.
+            self._record = ledger.add(region=str(self.region), gateway=server.address)
+        # Shielded: a cancelled request might start a cluster whose name is not known.
         submitting = asyncio.create_task(
             server.submit(options), name=f"xr-locality: submit {self.region}"
         )
         resources.push_async_callback(self._stop, submitting)
         self._name = await asyncio.shield(submitting)
-        if self._note is not None:
-            self._note.name(self._name)
+        if self._record is not None:
+            self._record.set_cluster(self._name)
         self._doing = f"waiting for cluster {self._name!r} to start"
         report = await server.wait_until_running(self._name)
         # Now rather than once connected: workers take a while.
@@ -156,7 +155,7 @@ class ClusterConnection(Connection):
         if report.status is not ClusterStatus.RUNNING:
             raise self.failure(
                 f"no longer runs cluster {self._name!r}, which is {report.status.name.lower()}",
-                advice="Somebody stopped it, or its idle timeout did. Run again: "
+                advice="It was stopped there, or by its idle timeout. Run again: "
                 "a new one will be started.",
             )
         if self.client.status != "running":
@@ -165,7 +164,7 @@ class ClusterConnection(Connection):
             await super()._check(deadline_seconds)
 
     async def _scale(self) -> None:
-        """Tell the gateway how many workers to keep, if that has changed."""
+        """Set the number of workers at the gateway, if it has changed."""
         async with self._scaling:
             minimum, maximum = self._minimum, self._maximum
             floor = min(max(minimum, *self._claims, 1), maximum) if self._claims else minimum
@@ -186,23 +185,23 @@ class ClusterConnection(Connection):
         if submitting.cancelled():
             return
         if (problem := submitting.exception()) is not None:
-            # Without an answer nobody knows whether there is a cluster: its note stays.
+            # Without an answer there may be a cluster: its record stays.
             if getattr(problem, "reached", True):
-                self._strike()
+                self._delete_record()
             return
         name = submitting.result()
-        if self._note is not None and self._note.entry.cluster is None:
-            self._note.name(name)
+        if self._record is not None and self._record.entry.cluster is None:
+            self._record.set_cluster(name)
         try:
             await self._server.stop(name)
         except EndpointError as error:
             self._warn_of_leftover(f"Cluster {name!r}", error)
         else:
-            self._strike()
+            self._delete_record()
 
-    def _strike(self) -> None:
-        if self._note is not None:
-            self._note.strike()
+    def _delete_record(self) -> None:
+        if self._record is not None:
+            self._record.delete()
 
     def _warn_of_leftover(self, what: str, why: object) -> None:
         warnings.warn(

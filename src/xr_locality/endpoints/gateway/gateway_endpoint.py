@@ -1,4 +1,4 @@
-"""A Dask Gateway: everything that it must be told, checked before it is used."""
+"""Dask Gateway as an endpoint: all its settings, checked before the first request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dask.utils import parse_timedelta
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.endpoint import Endpoint, EndpointFacts
 from xr_locality.endpoints.gateway.auth import Auth, parse_auth
-from xr_locality.endpoints.gateway.gateway_client import GatewayServer, is_loopback
+from xr_locality.endpoints.gateway.gateway_client import GatewayClient, is_loopback
 from xr_locality.endpoints.gateway.gateway_cluster import ClusterConnection
 from xr_locality.errors import ConfigurationError
 
@@ -34,9 +34,9 @@ class GatewayEndpoint(Endpoint):
     """A Dask Gateway, which starts a cluster in its region for a run.
 
     Nothing is taken from the ``gateway`` section of dask's configuration, which
-    knows of one gateway only: what is not given here is derived from `address`
-    or left at dask-gateway's built-in defaults. In xr-locality's own configuration
-    ``gateway: default`` asks for that one.
+    describes one gateway only: a missing argument is derived from `address`, or
+    has dask-gateway's built-in default. In xr-locality's own configuration
+    ``gateway: default`` means the gateway of that section.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ class GatewayEndpoint(Endpoint):
         The gateway as a browser reaches it. By default `address`.
     start_timeout : float or str, optional
         Seconds, or text such as ``"10 minutes"``, that a cluster may take to
-        start. By default what the session says.
+        start. By default the session's ``start_timeout``.
     allow_insecure_auth : bool, optional
         Send a password or token over plain HTTP to another machine.
     ca_file : str, optional
-        PEM file of a certificate authority that vouches for the gateway's API, beside
-        those that this machine knows. Schedulers have certificates of the gateway's own.
+        PEM file of one more certificate authority to trust for the gateway's API.
+        Schedulers have certificates of the gateway's own.
     http_proxy : str or bool, optional
         HTTP proxy on the way to the API. By default that of the environment
         (``HTTPS_PROXY``, ``NO_PROXY``); False for none.
@@ -74,7 +74,7 @@ class GatewayEndpoint(Endpoint):
     Raises
     ------
     ConfigurationError
-        If a value makes no sense, or a secret would be sent in the clear.
+        If a value makes no sense, or a secret would be sent unencrypted.
 
     Examples
     --------
@@ -104,9 +104,9 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
     public_address: str
     #: Seconds that a cluster may take to start; None leaves it to the session.
     start_timeout: float | None
-    #: Whether secrets may be sent in the clear to another machine.
+    #: Whether secrets may be sent unencrypted to another machine.
     allow_insecure_auth: bool
-    #: File of the certificate authority that vouches for the API.
+    #: File of one more certificate authority to trust for the API.
     ca_file: str | None
     #: HTTP proxy; None for the environment's. It may hold a password.
     http_proxy: str | bool | None
@@ -152,7 +152,7 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
 
     @property
     def adopted(self) -> bool:
-        """False: the cluster is ours, started for a run and stopped after it."""
+        """False: the cluster is started for a run and stopped after it."""
         return False
 
     def describe(self) -> str:
@@ -188,7 +188,7 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
     async def inspect(
         self, *, region: Region, deadline_seconds: float | None = None
     ) -> EndpointFacts:
-        """Ask the server for its version and our clusters; see ``Endpoint.inspect``."""
+        """Request the server's version and clusters; see ``Endpoint.inspect``."""
         await self.preflight(region=region, deadline_seconds=deadline_seconds)
         server = self.server(region)
         try:
@@ -209,7 +209,7 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
         )
         return await connection.open(deadline_seconds=seconds)
 
-    def server(self, region: Region) -> GatewayServer:
+    def server(self, region: Region) -> GatewayClient:
         """Make a client of the gateway server's own API, to be closed by the caller.
 
         Parameters
@@ -217,7 +217,7 @@ proxy_address='gateway://hub.example.org:8786', auth='basic', minimum=0, maximum
         region : Region
             The region that the endpoint serves, for messages.
         """
-        return GatewayServer(
+        return GatewayClient(
             region=region,
             endpoint=self,
             address=self.address,
@@ -248,7 +248,7 @@ def _web_address(value: object, *, name: str) -> str:
 
 
 def _proxy_address(value: str | int | None, *, gateway: str) -> str:
-    """Say where schedulers are reached, as ``gateway://host:port``."""
+    """Return the address of the schedulers' proxy, as ``gateway://host:port``."""
     if isinstance(value, str):
         url = value if "://" in value else f"gateway://{value}"
         split = _split(url, name="proxy_address")
@@ -331,7 +331,7 @@ def _check_secrecy(address: str, auth: Auth, *, allowed: bool) -> None:
     if not is_loopback(parts.hostname or ""):
         raise ConfigurationError(
             f"Gateway {address!r}: auth {auth.type!r} would send a password or token over plain "
-            "HTTP, where anybody on the way can read it. Use https://, or insist with "
+            "HTTP, which can be read on the way. Use https://, or insist with "
             "allow_insecure_auth=True.",
             key="allow_insecure_auth",
         )
