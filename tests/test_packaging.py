@@ -34,7 +34,7 @@ PUBLIC = {
 }
 
 #: What each part may import beside itself; what those may import comes along. Not yet so:
-#: plans and reports show themselves (``display``), and read their replicas (``program``).
+#: plans and reports show themselves (``display``).
 NEXT_LEFT = {
     "errors": [],
     "config": ["errors"],
@@ -45,7 +45,7 @@ NEXT_LEFT = {
     "sources": ["graph"],
     "placement": ["regions"],
     "endpoints": ["regions"],
-    "plan": ["sources", "placement", "program", "display"],
+    "plan": ["sources", "placement", "display"],
     "program": ["plan"],
     "execution": ["program", "endpoints"],
     "display": ["execution"],

@@ -26,13 +26,12 @@ from xr_locality.execution.submission import (
     Submission,
     mail_key,
     send_key,
-    submit_partition,
-    submit_whole,
+    submit,
     wanted_key,
 )
 from xr_locality.execution.transport.cluster_links import Opened
-from xr_locality.graph.collections import unpack
 from xr_locality.plan.model import Boundary, Plan
+from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")
@@ -81,16 +80,16 @@ def split() -> Plan:
     return xl.plan(difference(), endpoints=named, objective="bytes", remote_read="never")
 
 
-def submit(plan: Plan, region: Region, client: Client, *, relayed: bool = False) -> Submission:
+def send(plan: Plan, region: Region, client: Client, *, relayed: bool = False) -> Submission:
     """Submit a region's part."""
-    partition = next(each for each in plan.partitions if each.region == region)
+    program = Program.of(plan).region(region)
     links = {
         boundary.source: Opened(name=f"link to {boundary.source}", share=b"s", relayed=relayed)
-        for boundary in partition.fetches
+        for boundary in program.partition.fetches
     }
     return asyncio.run(
-        submit_partition(
-            partition,
+        submit(
+            program,
             connection_of(client),
             run="r1",
             links=links,
@@ -102,7 +101,7 @@ def submit(plan: Plan, region: Region, client: Client, *, relayed: bool = False)
 def test_part_owes_outputs_and_what_it_fetches() -> None:
     """The consumer holds results and fetched values, under the plan's keys."""
     plan, client = split(), Client()
-    submission = submit(plan, OREGON, client)
+    submission = send(plan, OREGON, client)
     assert set(submission.outputs) == set(plan.partitions[0].outputs)
     assert set(submission.fetches) == {boundary.key for boundary in plan.boundaries}
     assert submission.sends == {}
@@ -112,7 +111,7 @@ def test_part_owes_outputs_and_what_it_fetches() -> None:
 def test_part_owes_what_it_sends() -> None:
     """The producer holds packed values, and nothing else."""
     plan = split()
-    submission = submit(plan, IOWA, Client())
+    submission = send(plan, IOWA, Client())
     assert set(submission.sends) == {boundary.key for boundary in plan.boundaries}
     assert (submission.outputs, submission.fetches) == ({}, {})
 
@@ -120,7 +119,7 @@ def test_part_owes_what_it_sends() -> None:
 def test_released_values_are_held_no_more() -> None:
     """What nobody needs is released, once, and the rest stays; what is not known is no error."""
     plan = split()
-    submission = submit(plan, IOWA, Client())
+    submission = send(plan, IOWA, Client())
     released, *kept = submission.sends
     future = cast(Any, submission.sends[released])
     for _ in range(2):
@@ -133,7 +132,7 @@ def test_released_values_are_held_no_more() -> None:
 @pytest.mark.parametrize("region", [OREGON, IOWA])
 def test_cancelled_part_holds_nothing(region: Region) -> None:
     """Results, sent values and fetched ones are all released."""
-    submission = submit(split(), region, Client())
+    submission = send(split(), region, Client())
     submission.cancel()
     assert submission.held()
     assert all(cast(Any, each).released for each in submission.held())
@@ -142,7 +141,7 @@ def test_cancelled_part_holds_nothing(region: Region) -> None:
 def test_every_key_of_a_run_is_its_own() -> None:
     """No key of one run is a key of another, or of the plain graph."""
     client = Client()
-    submit(split(), OREGON, client)
+    send(split(), OREGON, client)
     ((expression, keys, _),) = client.asked
     tasks = expression.__dask_graph__()
     assert all("r1" in str(key) for key in tasks)
@@ -153,7 +152,7 @@ def test_every_key_of_a_run_is_its_own() -> None:
 def test_fetches_ask_for_what_the_producer_sends(relayed: bool) -> None:
     """What a fetch asks for is what the other side makes, or the client mails."""
     plan, client = split(), Client()
-    submit(plan, OREGON, client, relayed=relayed)
+    send(plan, OREGON, client, relayed=relayed)
     tasks = client.asked[0][0].__dask_graph__()
     fetches = [
         task
@@ -166,7 +165,7 @@ def test_fetches_ask_for_what_the_producer_sends(relayed: bool) -> None:
         assert asked == {mail_key(boundary.key, "r1") for boundary in plan.boundaries}
     else:
         producer = Client()
-        submit(plan, IOWA, producer)
+        send(plan, IOWA, producer)
         assert asked == set(producer.asked[0][1])
     assert {task.args[4] for task in fetches} == {task.key for task in fetches}
 
@@ -174,7 +173,7 @@ def test_fetches_ask_for_what_the_producer_sends(relayed: bool) -> None:
 def test_fetches_are_never_fused() -> None:
     """A fetch is a coroutine: run inside another task, it would be a value nobody awaits."""
     plan, client = split(), Client()
-    submission = submit(plan, OREGON, client)
+    submission = send(plan, OREGON, client)
     tasks = client.asked[0][0].__dask_graph__()
     for future in submission.fetches.values():
         assert "fetch" in repr(tasks[future.key].func)
@@ -183,7 +182,7 @@ def test_fetches_are_never_fused() -> None:
 def test_annotations_of_the_user_hold() -> None:
     """What dask.annotate has set where the user called is in effect when tasks are sent."""
     client = Client()
-    submit(split(), OREGON, client)
+    send(split(), OREGON, client)
     ((_, _, annotations),) = client.asked
     assert annotations["priority"] == 7
     assert annotations["span"]["name"] == ("xr-locality", "r1")
@@ -193,7 +192,7 @@ def test_annotations_of_the_user_hold() -> None:
 def test_key_of_a_future_is_the_plans() -> None:
     """Messages name keys as the plan does, not as the run does."""
     plan = split()
-    submission = submit(plan, IOWA, Client())
+    submission = send(plan, IOWA, Client())
     for key, future in submission.sends.items():
         assert submission.key_of(future) == key
 
@@ -201,9 +200,9 @@ def test_key_of_a_future_is_the_plans() -> None:
 def test_whole_graph_is_sent_with_its_layers() -> None:
     """In one region layers stay symbolic: the scheduler makes the tasks."""
     array, client = da.ones((8, 6), chunks=2).mean(0), Client()
-    bundle = unpack(array)
-    submission = asyncio.run(submit_whole(bundle, connection_of(client), run="r1", annotations={}))
-    assert set(submission.outputs) == set(bundle.keys())
+    plan = xl.plan(array, endpoints={str(OREGON): None})
+    submission = send(plan, plan.regions[0], client)
+    assert set(submission.outputs) == set(plan.bundle.keys())
     ((expression, keys, _),) = client.asked
     assert keys == list(flatten(array.__dask_keys__()))
     kept = expression.hlg.layers
@@ -216,8 +215,10 @@ def test_collections_of_all_kinds_are_sent_together() -> None:
     frame = dd.from_pandas(pd.DataFrame({"a": range(6)}), npartitions=2)
     array = da.ones(3)
     client = Client()
-    bundle = unpack((frame.a + 1).sum(), array, dask.delayed(np.sum)(array))
-    submission = asyncio.run(submit_whole(bundle, connection_of(client), run="r1", annotations={}))
+    both = (frame.a + 1).sum(), array, dask.delayed(np.sum)(array)
+    plan = xl.plan(*both, endpoints={str(OREGON): None})
+    bundle = plan.bundle
+    submission = send(plan, plan.regions[0], client)
     assert set(submission.outputs) == set(bundle.keys())
     ((expression, keys, _),) = client.asked
     values = get_sync(expression.__dask_graph__(), keys)
@@ -243,7 +244,8 @@ def test_names_of_sent_values_cannot_be_taken_for_others(key: Key) -> None:
 def test_rest_of_a_part_takes_only_what_it_needs() -> None:
     """Sent again for one of its results, a part fetches what that one needs, under new keys."""
     plan = split()
-    partition = next(each for each in plan.partitions if each.region == OREGON)
+    program = Program.of(plan).region(OREGON)
+    partition = program.partition
     links = {
         each.source: Opened(name="link", share=b"s", relayed=False) for each in partition.fetches
     }
@@ -251,9 +253,7 @@ def test_rest_of_a_part_takes_only_what_it_needs() -> None:
     client = Client()
     rest = Rest(attempt=2, outputs=frozenset({output}), sends=frozenset())
     submission = asyncio.run(
-        submit_partition(
-            partition, connection_of(client), run="r1", links=links, annotations={}, rest=rest
-        )
+        submit(program, connection_of(client), run="r1", links=links, annotations={}, rest=rest)
     )
     assert set(submission.outputs) == {output}
     assert len(submission.fetches) == 1 < len(partition.fetches)

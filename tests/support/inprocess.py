@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,17 +13,14 @@ from dask.typing import Key
 
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
-from xr_locality.execution.submission import (
-    Submission,
-    submit_partition,
-    submit_whole,
-    wanted_key,
-)
+from xr_locality.execution.submission import submit, wanted_key
 from xr_locality.execution.transport.cluster_links import Opened
 from xr_locality.plan.model import Partition, Plan
+from xr_locality.program.executable import Program, RegionProgram
+from xr_locality.program.read_replicas import read_replicas
 from xr_locality.regions.region import Region
 
-__all__ = ["run_here", "submitted"]
+__all__ = ["run_here", "run_program", "submitted"]
 
 
 def submitted(plan: Plan) -> dict[Region, dict[Key, Any]]:
@@ -43,15 +39,32 @@ def submitted(plan: Plan) -> dict[Region, dict[Key, Any]]:
     dict of Region to dict of key to task
         Fetches of boundary values take them from the partition that makes them.
     """
-    plan = plan.reading_replicas()
     return {
-        partition.region: _submit(plan, partition).tasks | _fetches(partition)
-        for partition in plan.partitions
+        each.region: _submit(each).tasks | _fetches(each.partition)
+        for each in read_replicas(Program.of(plan)).regions
     }
 
 
 def run_here(plan: Plan) -> tuple[Any, ...]:
-    """Run a plan in this process, on dask's synchronous scheduler.
+    """Run a plan, with the replicas that it reads, in this process.
+
+    See :func:`run_program`.
+
+    Examples
+    --------
+    >>> import dask.array as da, xr_locality as xl
+    >>> here, there = da.ones(4, chunks=2), da.ones(4, chunks=1) * 2
+    >>> here, there = xl.tag(here, "aws:us-west-2"), xl.tag(there, "gcp:us-central1")
+    >>> run_here(xl.plan(here.sum() - there.sum(), endpoints={
+    ...     "aws:us-west-2": None, "gcp:us-central1": None
+    ... }))
+    (np.float64(-4.0),)
+    """
+    return run_program(read_replicas(Program.of(plan)))
+
+
+def run_program(program: Program) -> tuple[Any, ...]:
+    """Run a program in this process, on dask's synchronous scheduler.
 
     All partitions are run as one graph, in which a fetch takes its value from the
     partition that makes it. Nothing is serialised, started or measured. Not to be
@@ -59,8 +72,8 @@ def run_here(plan: Plan) -> tuple[Any, ...]:
 
     Parameters
     ----------
-    plan : Plan
-        What :func:`xr_locality.plan` made; its endpoints may be only named.
+    program : Program
+        The endpoints of its plan may be only named.
 
     Returns
     -------
@@ -73,26 +86,15 @@ def run_here(plan: Plan) -> tuple[Any, ...]:
         If a partition takes a key that nobody makes.
     RuntimeError
         If partitions wait for each other for ever.
-
-    Examples
-    --------
-    >>> import dask.array as da, xr_locality as xl
-    >>> here, there = da.ones(4, chunks=2), da.ones(4, chunks=1) * 2
-    >>> here, there = xl.tag(here, "aws:us-west-2"), xl.tag(there, "gcp:us-central1")
-    >>> run_here(xl.plan(here.sum() - there.sum(), endpoints={
-    ...     "aws:us-west-2": None, "gcp:us-central1": None
-    ... }))
-    (np.float64(-4.0),)
     """
-    plan = plan.reading_replicas()
     tasks: dict[Key, Any] = {}
     names: dict[Key, Key] = {}
-    for partition in plan.partitions:
-        sent = _submit(plan, partition)
-        tasks |= sent.tasks | _fetches(partition)
+    for each in program.regions:
+        sent = _submit(each)
+        tasks |= sent.tasks | _fetches(each.partition)
         names |= sent.names
     values = get_sync(tasks, list(names.values()))
-    return plan.bundle.assemble(dict(zip(names, values, strict=True)))
+    return program.plan.bundle.assemble(dict(zip(names, values, strict=True)))
 
 
 @dataclass(slots=True)
@@ -110,20 +112,15 @@ class _Recorder:
         return [SimpleNamespace(key=key) for key in keys]
 
 
-def _submit(plan: Plan, partition: Partition) -> _Recorder:
+def _submit(program: RegionProgram) -> _Recorder:
     client = _Recorder()
     connection = cast(Connection, SimpleNamespace(client=client))
-    submission: Coroutine[Any, Any, Submission]
-    if len(plan.partitions) == 1:
-        submission = submit_whole(plan.bundle, connection, run=_run(partition), annotations={})
-    else:
-        links = {
-            boundary.source: Opened(name=str(boundary.source), share=b"", relayed=False)
-            for boundary in partition.fetches
-        }
-        submission = submit_partition(
-            partition, connection, run=_run(partition), links=links, annotations={}
-        )
+    partition = program.partition
+    links = {
+        boundary.source: Opened(name=str(boundary.source), share=b"", relayed=False)
+        for boundary in partition.fetches
+    }
+    submission = submit(program, connection, run=_run(partition), links=links, annotations={})
     outputs = asyncio.run(submission).outputs
     client.names = {key: future.key for key, future in outputs.items()}
     return client

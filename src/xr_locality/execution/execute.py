@@ -1,4 +1,4 @@
-"""Executes a plan: opens what it needs, runs it, gives back what was asked for."""
+"""Execution of a program: open the clusters that it needs, run it, give workers back."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from xr_locality.execution.run import Run
 from xr_locality.execution.transport.cluster_links import Links
 from xr_locality.execution.transport.staging import Staging
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Plan
+from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
 
-__all__ = ["execute_plan"]
+__all__ = ["execute_program"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 _CHECK_SECONDS = 10.0
 
 
-async def execute_plan(
-    plan: Plan,
+async def execute_program(
+    program: Program,
     *,
     pool: EndpointPool,
     links: Links,
@@ -48,7 +48,8 @@ async def execute_plan(
     watchers: Watchers,
     keep: dict[Key, Kept] | None,
 ) -> tuple[dict[Any, Any], Report]:
-    """Open what a plan needs, run it, and give back the workers asked for."""
+    """Open what a program needs, run it, and give back the workers asked for."""
+    plan = program.plan
     try:
         await pool.check(plan.regions, deadline_seconds=_CHECK_SECONDS, recent_too=False)
     except LocalityError as error:
@@ -86,7 +87,7 @@ async def execute_plan(
 
     async def check(those: Mapping[Region, Connection]) -> None:
         await preflight.check(
-            plan,
+            program,
             those,
             versions=settings.version_check,
             sources=settings.source_check,
@@ -102,7 +103,7 @@ async def execute_plan(
             raise
         audit.started = True
         run = Run(
-            plan=plan,
+            program=program,
             connections=dict(connections),
             reopen=reopen,
             links=links,

@@ -37,21 +37,18 @@ from xr_locality.execution.liveness import Reopening, comes_back, find_gone
 from xr_locality.execution.machine import PartitionKeys, RunMachine
 from xr_locality.execution.metrics.counters import Tally
 from xr_locality.execution.metrics.measuring import Measuring
-from xr_locality.execution.metrics.read_counting import Counted, count_reads
+from xr_locality.execution.metrics.read_counting import count_reads
 from xr_locality.execution.metrics.report import Report
 from xr_locality.execution.monitor import Guarding
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.state import RunState
-from xr_locality.execution.submission import (
-    Rest,
-    submit_partition,
-    submit_whole,
-)
+from xr_locality.execution.submission import Rest, submit
 from xr_locality.execution.transport.cluster_links import Links, Opened
 from xr_locality.execution.transport.relaying import Carrying
 from xr_locality.execution.transport.staging import Staging
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Moved, Partition, Plan
+from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
 
 __all__ = ["Run", "n_workers"]
@@ -65,10 +62,10 @@ class Run:
 
     Parameters
     ----------
-    plan : Plan
-        What to do.
+    program : Program
+        What to send; from :meth:`execute` on its workers count what they read.
     connections : dict of Region to Connection
-        One, open, for each region of the plan; replaced when a region is opened again.
+        One, open, for each region of the program; replaced when a region is opened again.
     links : Links
         The session's links between clusters.
     reopen : callable
@@ -88,7 +85,7 @@ class Run:
         Told of what happens.
     """
 
-    plan: Plan
+    program: Program
     connections: dict[Region, Connection]
     links: Links
     reopen: Reopening
@@ -114,11 +111,14 @@ class Run:
     #: End the listening to what workers say.
     _listening: list[Callable[[], None]] = field(default_factory=list)
     _tally: Tally = field(init=False)
-    #: The plan as it is sent: its workers count what they read.
-    _counted: Counted = field(init=False)
 
     def __post_init__(self) -> None:
         self._tally = Tally(self.costs)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that is carried out."""
+        return self.program.plan
 
     @property
     def moved(self) -> Moved:
@@ -150,7 +150,7 @@ class Run:
             self.plan, relay=self.transfer == "relay", keep=self.keep is not None
         )
         started = time.monotonic()
-        self._counted = await asyncio.to_thread(count_reads, self.plan, self.name)
+        self.program, counted = await asyncio.to_thread(count_reads, self.program, self.name)
         self._state = RunState(
             name=self.name,
             plan=self.plan,
@@ -164,7 +164,7 @@ class Run:
         self._carrying = Carrying(state=self._state, transfer=self.transfer)
         self._guarding = Guarding(state=self._state, carrying=self._carrying)
         self._gathering = Gathering(state=self._state, kept=self.keep)
-        self._measuring = Measuring(state=self._state, counted=self._counted, kept=self.keep)
+        self._measuring = Measuring(state=self._state, counted=counted, kept=self.keep)
         machine = RunMachine(_owed(self.plan), retries=self.retries, stay=self.keep is not None)
         async with AsyncExitStack() as stack:
             if self.staging is not None:
@@ -257,34 +257,26 @@ class Run:
             self._state.lose(region, attempt, lost)
 
     async def _send(self, told: Submit) -> None:
-        region, attempt, plan = told.region, told.attempt, self._counted.plan
-        partition = next(part for part in plan.partitions if part.region == region)
+        region, attempt = told.region, told.attempt
+        program = self.program.region(region)
+        partition = program.partition
         connection = self.connections[region]
         rest = None
         if attempt:
             rest = Rest(attempt=attempt, outputs=told.outputs, sends=told.sends)
-        if len(plan.partitions) == 1:
-            submission = await submit_whole(
-                plan.bundle,
-                connection,
-                run=self.name,
-                annotations=self.annotations,
-                rest=rest,
-            )
-        else:
-            submission = await submit_partition(
-                partition,
-                connection,
-                run=self.name,
-                links=await self._open_links(partition, anew=attempt > 0),
-                annotations=self.annotations,
-                fall_back=self.transfer == "auto",
-                n_workers=n_workers(connection),
-                stores=await self.staging.give(connection, partition, self.plan)
-                if self.staging is not None
-                else None,
-                rest=rest,
-            )
+        submission = await submit(
+            program,
+            connection,
+            run=self.name,
+            links=await self._open_links(partition, anew=attempt > 0),
+            annotations=self.annotations,
+            fall_back=self.transfer == "auto",
+            n_workers=n_workers(connection),
+            stores=await self.staging.give(connection, partition, self.plan)
+            if self.staging is not None
+            else None,
+            rest=rest,
+        )
         self._state.submissions[region] = submission
         if attempt:
             await self._lead_others_to(region)

@@ -16,7 +16,7 @@ from dask.typing import Key
 from xr_locality.display.bars import watch
 from xr_locality.errors import ExecutionError, LocalityWarning
 from xr_locality.execution.checks.preflight import Preflight
-from xr_locality.execution.execute import execute_plan
+from xr_locality.execution.execute import execute_program
 from xr_locality.execution.gather import Kept
 from xr_locality.execution.metrics.audit import Audit
 from xr_locality.execution.metrics.report import Report
@@ -24,7 +24,9 @@ from xr_locality.execution.progress import Callback, Watchers
 from xr_locality.execution.session_resources import SessionResources
 from xr_locality.execution.transport.cluster_links import Links
 from xr_locality.plan.model import Plan
-from xr_locality.program.reopen_files import open_files_again
+from xr_locality.program.executable import Program
+from xr_locality.program.read_replicas import read_replicas
+from xr_locality.program.reopen_files import reopen_files
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.runtime.awaiting import Cancellation
 
@@ -70,7 +72,7 @@ def run_attended(
     """
     settings, audit.plan = audit.settings, plan
     _tell_if_local(plan, resources, told)
-    plan = open_files_again(plan.reading_replicas())
+    program = reopen_files(read_replicas(Program.of(plan)))
     pool, loop, links, preflight = resources.open_all()
     annotations = dict(get_annotations())
     cancellation = Cancellation.current()
@@ -81,8 +83,8 @@ def run_attended(
             watching.append(stack.enter_context(bars))
         watchers = Watchers(tuple(watching))
         execute = partial(
-            execute_plan,
-            plan,
+            execute_program,
+            program,
             pool=pool,
             links=links,
             preflight=preflight,

@@ -1,11 +1,12 @@
-"""Sends a partition to its scheduler, and keeps the Futures of what is owed."""
+"""Submission of a region's program to its scheduler, and the Futures of what it owes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from dask._expr import Expr, HLGExpr, _ExprSequence
@@ -21,11 +22,11 @@ from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.transport.cluster_links import Opened
 from xr_locality.execution.transport.staging import OpenStore, Stores
-from xr_locality.graph.collections import Bundle, Part
 from xr_locality.plan.model import Boundary, Partition
+from xr_locality.program.executable import OutputGroup, RegionProgram
 from xr_locality.regions.region import Region
 
-__all__ = ["Rest", "Submission", "submit_partition", "submit_whole"]
+__all__ = ["Rest", "Submission", "submit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,96 +98,36 @@ class Submission:
             future.release()
 
 
-async def submit_whole(
-    bundle: Bundle,
+async def submit(
+    program: RegionProgram,
     connection: Connection,
     *,
     run: str,
     annotations: Mapping[str, Any],
-    rest: Rest | None = None,
-) -> Submission:
-    """Send everything to one region, as ``client.compute`` would, but not finalised.
-
-    Layers stay symbolic: the scheduler optimises and materialises them. Chunks
-    are assembled by the client, which is faster than on one worker.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        What to compute.
-    connection : Connection
-        Where.
-    run : str
-        Names the run's span.
-    annotations : mapping
-        What ``dask.annotate`` has set where the user called.
-    rest : Rest, optional
-        What is left of it, when it is sent again; by default all.
-    """
-    with annotate(**annotations), span("xr-locality", run) as span_id:
-        expressions, wanted = zip(*_expressions(bundle), strict=True)
-        # At once: sent one after another, they would redefine the keys that they share.
-        together = _ExprSequence(*expressions) if len(expressions) > 1 else expressions[0]
-        names = list(flatten(together.__dask_keys__()))
-        futures = await _send(connection, together, names)
-    outputs = {
-        key: futures[name]
-        for key, name in zip(chain(*wanted), names, strict=True)
-        # What nobody holds is not computed.
-        if rest is None or key in rest.outputs
-    }
-    return Submission(connection=connection, span_id=span_id, outputs=outputs)
-
-
-def _expressions(bundle: Bundle) -> Iterator[tuple[Expr, list[Key]]]:
-    """Make what dask itself would send: parts that are optimised alike go together.
-
-    Yields
-    ------
-    expression : Expr
-        To be optimised and materialised on the scheduler.
-    wanted : list of key
-        The plan's keys, in the order of the expression's: fusing a DataFrame's
-        expression renames its keys.
-    """
-    alike: dict[Any, list[Part]] = {}
-    for part in bundle.parts:
-        if isinstance(expression := getattr(part.collection, "expr", None), Expr):
-            yield expression.optimize(), part.flat_keys()
-        else:
-            alike.setdefault(getattr(part.collection, "__dask_optimize__", None), []).append(part)
-    for optimizer, parts in alike.items():
-        wanted = list(dict.fromkeys(key for part in parts for key in part.flat_keys()))
-        graph = HighLevelGraph.merge(*(part.graph for part in parts))
-        yield HLGExpr(dsk=graph, low_level_optimizer=optimizer, output_keys=wanted), wanted
-
-
-async def submit_partition(
-    partition: Partition,
-    connection: Connection,
-    *,
-    run: str,
-    links: Mapping[Region, Opened],
-    annotations: Mapping[str, Any],
+    links: Mapping[Region, Opened] = MappingProxyType({}),
     fall_back: bool = False,
     stores: Stores | None = None,
     n_workers: int = 1,
     rest: Rest | None = None,
 ) -> Submission:
-    """Send a region its part of a split graph, with fetches for what it lacks.
+    """Send a region its program, as ``client.compute`` would, but not finalised.
+
+    Layers stay symbolic: the scheduler optimises and materialises them. Chunks are
+    assembled by the client, which is faster than on one worker.
 
     Parameters
     ----------
-    partition : Partition
-        The part.
+    program : RegionProgram
+        The tasks of the region.
     connection : Connection
-        Where.
+        The region's cluster.
     run : str
-        Makes its keys unlike those of any other run.
-    links : mapping of Region to Opened
-        How its workers reach the regions that it fetches from.
+        Names the run's span, and makes the keys of a partition unlike those of any other
+        run.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
+    links : mapping of Region to Opened, optional
+        How its workers reach the regions that it fetches from.
     fall_back : bool, optional
         Whether a fetch that cannot reach the other region asks for what the client
         relays.
@@ -197,17 +138,89 @@ async def submit_partition(
     rest : Rest, optional
         What is left of it, when it is sent again; by default all.
     """
-    layers: dict[str, Layer] = dict(partition.graph.layers)
-    dependencies = {name: set(needs) for name, needs in partition.graph.dependencies.items()}
-    own = run if rest is None else f"{run}-{rest.attempt}"
-    for name, tasks in _fetch_tasks(
-        partition,
-        run,
-        own=own,
-        links=links,
-        fall_back=fall_back,
-        store=stores.own if stores else None,
-    ).items():
+    if program.groups:
+        sent = _in_groups(program, rest)
+    else:
+        own = run if rest is None else f"{run}-{rest.attempt}"
+        fetches = _fetch_tasks(
+            program.partition,
+            run,
+            own=own,
+            links=links,
+            fall_back=fall_back,
+            store=stores.own if stores else None,
+        )
+        sent = await _in_one_piece(
+            program, fetches, own=own, stores=stores, n_workers=n_workers, rest=rest
+        )
+    with annotate(**annotations), span("xr-locality", run) as span_id:
+        futures = await _send(connection, sent.expression, sent.names)
+    return Submission(
+        connection=connection,
+        span_id=span_id,
+        outputs={key: futures[name] for key, name in sent.outputs.items()},
+        sends={key: futures[name] for key, name in sent.sends.items()},
+        fetches={key: futures[name] for key, name in sent.fetches.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expression:
+    """An expression for a scheduler, and the scheduler's names of the plan's keys."""
+
+    expression: Expr
+    #: All that is asked for, in the order of the expression's own keys.
+    names: list[Key]
+    outputs: Mapping[Key, Key]
+    sends: Mapping[Key, Key] = field(default_factory=dict)
+    fetches: Mapping[Key, Key] = field(default_factory=dict)
+
+
+def _in_groups(program: RegionProgram, rest: Rest | None) -> _Expression:
+    """Make what dask itself would send: each group of outputs by its own optimiser."""
+    expressions = [_expression_of(program, group) for group in program.groups]
+    # At once: sent one after another, they would redefine the keys that they share.
+    together = _ExprSequence(*expressions) if len(expressions) > 1 else expressions[0]
+    # Fusing a DataFrame's expression renames its keys, and keeps their order.
+    names = list(flatten(together.__dask_keys__()))
+    keys = chain.from_iterable(group.keys for group in program.groups)
+    return _Expression(
+        expression=together,
+        names=names,
+        outputs={
+            key: name
+            for key, name in zip(keys, names, strict=True)
+            # A key without a Future is not computed.
+            if rest is None or key in rest.outputs
+        },
+    )
+
+
+def _expression_of(program: RegionProgram, group: OutputGroup) -> Expr:
+    if group.expression is not None and not program.is_rewritten(group):
+        optimized: Expr = group.expression.optimize()
+        return optimized
+    return HLGExpr(
+        dsk=program.graph_of(group),
+        low_level_optimizer=group.optimizer,
+        output_keys=list(group.keys),
+    )
+
+
+async def _in_one_piece(
+    program: RegionProgram,
+    fetch_tasks: Mapping[str, dict[Key, Task]],
+    *,
+    own: str,
+    stores: Stores | None,
+    n_workers: int,
+    rest: Rest | None,
+) -> _Expression:
+    """Make a partition with tasks that fetch what it lacks and send what others need."""
+    partition = program.partition
+    layers: dict[str, Layer] = dict(program.graph.layers)
+    dependencies = {name: set(needs) for name, needs in program.graph.dependencies.items()}
+    for name, tasks in fetch_tasks.items():
         layers[name] = MaterializedLayer({**layers.get(name, {}), **tasks})
         dependencies.setdefault(name, set())
         for layer, needs in partition.needs.items():
@@ -249,14 +262,12 @@ async def submit_partition(
         key: key if key in partition.fixed else remote.rename(key, own)
         for key in dict.fromkeys(owed)
     }
-    with annotate(**annotations), span("xr-locality", run) as span_id:
-        futures = await _send(connection, expression, list(names.values()))
-    return Submission(
-        connection=connection,
-        span_id=span_id,
-        outputs={key: futures[names[key]] for key in outputs},
-        sends={key: futures[names[name]] for key, name in sends.items()},
-        fetches={key: futures[names[key]] for key in fetched},
+    return _Expression(
+        expression=expression,
+        names=list(names.values()),
+        outputs={key: names[key] for key in outputs},
+        sends={key: names[name] for key, name in sends.items()},
+        fetches={key: names[key] for key in fetched},
     )
 
 

@@ -17,7 +17,7 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.plan.makespan import makespan
 from xr_locality.plan.placement_view import PlacementView
 from xr_locality.plan.read_estimates import Reads
-from xr_locality.plan.replicas import ReplicaRead, read_replicas
+from xr_locality.plan.replicas import ReplicaRead
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer, Transfers, Why
 from xr_locality.regions.region import Region
@@ -284,23 +284,6 @@ class Plan:
         from xr_locality.display.plan_comparison import compare_plans
 
         return compare_plans(self, other)
-
-    def reading_replicas(self) -> Plan:
-        """Make the plan whose graphs read the replicas that this one chose.
-
-        What is executed. Only the replicas' metadata are read.
-
-        Returns
-        -------
-        Plan
-            The same where the originals are read.
-
-        Raises
-        ------
-        SourceError
-            If a replica cannot be opened, or is no copy of the original.
-        """
-        return read_replicas(self)
 
     def explain(self) -> str:
         """Describe the plan as text: who runs what, which bytes cross, at what cost."""

@@ -1,4 +1,4 @@
-"""Replicas: which copy of a source each region reads, and plans whose graphs read it.
+"""Replicas: which copy of a source each region reads.
 
 A source's bytes cost a region what they cost from the nearest of its copies. Placement
 counts on that, and which copy that is follows from where the tasks run.
@@ -6,20 +6,16 @@ counts on that, and which copy that is follows from where the tasks run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from xr_locality.placement.problem import Prices
 from xr_locality.plan.survey import Source, Survey
-from xr_locality.program.retarget import Copies, retarget
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.tag import Replica
 
-if TYPE_CHECKING:
-    from xr_locality.plan.model import Plan
-
-__all__ = ["PricesOf", "ReplicaRead", "choose", "host_replicas", "nearest", "read_replicas"]
+__all__ = ["PricesOf", "ReplicaRead", "choose", "host_replicas", "nearest"]
 
 #: Prices a byte between places.
 PricesOf: TypeAlias = Callable[[Sequence[Region]], Prices]
@@ -153,51 +149,3 @@ def host_replicas(
     return with_replicas, [
         problem for problem in problems if getattr(problem, "region", None) not in solved
     ]
-
-
-def read_replicas(plan: Plan) -> Plan:
-    """Make the plan whose graphs read the replicas that this one chose.
-
-    Only the replicas' metadata are read, to compare them with the original's.
-
-    Parameters
-    ----------
-    plan : Plan
-        As it was built.
-
-    Returns
-    -------
-    Plan
-        The same where the originals are read.
-
-    Raises
-    ------
-    SourceError
-        If a replica cannot be opened, or is no copy of the original.
-    """
-    chosen = dict(_copies(plan.replicas))
-    if not chosen:
-        return plan
-    partitions = tuple(
-        replace(partition, graph=retarget(partition.graph, chosen[partition.region]))
-        if partition.region in chosen
-        else partition
-        for partition in plan.partitions
-    )
-    bundle = plan.bundle
-    if len(partitions) == 1:
-        copies = chosen[partitions[0].region]
-        parts = tuple(replace(part, graph=retarget(part.graph, copies)) for part in bundle.parts)
-        bundle = replace(bundle, parts=parts)
-    return replace(plan, partitions=partitions, bundle=bundle)
-
-
-def _copies(reads: Iterable[ReplicaRead]) -> Iterator[tuple[Region, Copies]]:
-    by_region: dict[Region, Copies] = {}
-    for read in reads:
-        if read.replica is not None:
-            copies = by_region.setdefault(read.target, Copies())
-            copies.add(
-                (found.group for found in read.source.found), read.replica, read.source.layers
-            )
-    yield from by_region.items()

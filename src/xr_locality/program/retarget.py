@@ -18,6 +18,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer
 
 from xr_locality.errors import LocalityError, SourceError
 from xr_locality.graph import view
+from xr_locality.program.executable import replace_layers
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
 from xr_locality.sources.search import find_sources
@@ -100,12 +101,9 @@ def retarget(graph: HighLevelGraph, copies: Copies) -> HighLevelGraph:
         If a copy cannot be opened or does not agree with its original, or something reads
         the original in a way that is not known here.
     """
-    layers = {
-        name: swap(layer, copies.of) if name in copies.layers else layer
-        for name, layer in graph.layers.items()
-    }
-    for name in sorted(copies.layers & layers.keys()):
-        for found in find_sources(view.embedded(layers[name])):
+    graph = replace_layers(graph, copies.layers, lambda _, layer: swap(layer, copies.of))
+    for name in sorted(copies.layers & graph.layers.keys()):
+        for found in find_sources(view.embedded(graph.layers[name])):
             if (replica := copies.replicas.get(found.group)) is not None:
                 raise SourceError(
                     f"{str(found.group)!r} is read by {found.detail or 'something'} in a way that "
@@ -113,7 +111,7 @@ def retarget(graph: HighLevelGraph, copies: Copies) -> HighLevelGraph:
                     f"with to_dask(region={str(replica.region)!r}), or take it out of the catalog.",
                     url=found.group.url,
                 )
-    return HighLevelGraph(layers, graph.dependencies)
+    return graph
 
 
 def swap(layer: Layer, instead: Callable[[Any], Any | None]) -> Layer:

@@ -13,9 +13,10 @@ import xarray as xr
 import zarr
 
 import xr_locality as xl
-from support.inprocess import run_here
+from support.inprocess import run_here, run_program
 from xr_locality.execution.metrics.read_counting import count_reads
 from xr_locality.execution.remote.counting_store import CountingStore, collect_reads
+from xr_locality.program.executable import Program
 from xr_locality.sources.search import find_sources
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
@@ -59,14 +60,14 @@ def test_counting_changes_nothing_else(stored: tuple[Path, xr.Dataset]) -> None:
     _, dataset = stored
     plan = xl.plan(dataset.t.mean("time"), endpoints=ENDPOINTS)
     (expected,) = run_here(plan)
-    counted = count_reads(plan, "run-2")
+    program, counted = count_reads(Program.of(plan), "run-2")
     assert counted.regions == {AWS}
     assert counted.uncounted == frozenset()
-    graph, same = (each.partitions[0].graph for each in (plan, counted.plan))
+    graph, same = plan.partitions[0].graph, program.regions[0].graph
     assert dict(same).keys() == dict(graph).keys()
     assert find_sources(dict(same).values()) == find_sources(dict(graph).values())
     collect_reads("run-2")
-    (result,) = run_here(counted.plan)
+    (result,) = run_program(program)
     xr.testing.assert_identical(result, expected)
     ((source, target, nbytes),) = collect_reads("run-2")[1]
     assert (source, target) == (str(AWS), str(AWS))
@@ -78,11 +79,12 @@ def test_counting_changes_nothing_else(stored: tuple[Path, xr.Dataset]) -> None:
 def test_brings_its_code_along(stored: tuple[Path, xr.Dataset]) -> None:
     """Where nothing of ours is installed, the store arrives with all that it needs."""
     _, dataset = stored
-    counted = count_reads(xl.plan(dataset.t.mean(), endpoints=ENDPOINTS), "run-3")
+    plan = xl.plan(dataset.t.mean(), endpoints=ENDPOINTS)
+    program, _ = count_reads(Program.of(plan), "run-3")
     (layer,) = (
         layer
-        for name, layer in counted.plan.partitions[0].graph.layers.items()
-        if name in counted.plan.sources[0].layers
+        for name, layer in program.regions[0].graph.layers.items()
+        if name in plan.sources[0].layers
     )
     import cloudpickle
 
@@ -98,7 +100,7 @@ def test_what_is_not_zarr_is_said_not_to_be_counted(tmp_path: Path) -> None:
     xr.Dataset({"t": (("x",), np.ones(4))}).to_netcdf(path, engine="netcdf4")
     field = xl.tag(xr.open_dataset(path, chunks={}, engine="netcdf4"), AWS).t
     policy = {"endpoints": {str(GCP): None}, "missing_endpoint": "nearest"}
-    counted = count_reads(xl.plan(field.sum(), **policy), "run-4")
+    _, counted = count_reads(Program.of(xl.plan(field.sum(), **policy)), "run-4")
     assert counted.regions == frozenset()
     assert counted.uncounted == {(AWS, GCP)}
 
@@ -107,10 +109,9 @@ def test_arrays_in_memory_are_not_copied() -> None:
     """A store in memory is not counted, and its layer is the very same."""
     array = xl.tag(da.from_zarr(zarr.create_array({}, shape=(4,), dtype="f8", chunks=(2,))), AWS)
     plan = xl.plan(array.sum(), endpoints=ENDPOINTS)
-    counted = count_reads(plan, "run-5")
+    program, counted = count_reads(Program.of(plan), "run-5")
     assert counted.regions == frozenset()
-    for name, layer in counted.plan.partitions[0].graph.layers.items():
-        assert layer is plan.partitions[0].graph.layers[name]
+    assert program.regions[0].graph is plan.partitions[0].graph
 
 
 def test_reads_of_a_run(

@@ -34,7 +34,7 @@ from xr_locality.execution.checks.environment import (
 from xr_locality.execution.checks.trial_reads import Read, reads_of
 from xr_locality.execution.ship import Shipped, ship
 from xr_locality.graph import view
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.program.executable import Program, RegionProgram
 from xr_locality.regions.region import Region
 from xr_locality.regions.store import without_secrets
 
@@ -110,18 +110,18 @@ class Preflight:
 
     async def check(
         self,
-        plan: Plan,
+        program: Program,
         connections: Mapping[Region, Connection],
         *,
         versions: Severity,
         sources: Severity,
         seconds: float,
     ) -> None:
-        """Raise if the graphs of a plan cannot run where they are to run.
+        """Raise if the graphs of a program cannot run where they are to run.
 
         Parameters
         ----------
-        plan : Plan
+        program : Program
             What is about to be run.
         connections : mapping of Region to Connection
             Those to look at, open: one for each of its regions, or for one opened again.
@@ -141,14 +141,14 @@ class Preflight:
         """
         if versions == sources == "ignore":
             return
-        read_by = {name for source in plan.sources for name in source.layers}
+        read_by = {name for source in program.plan.sources for name in source.layers}
         asked: list[_Region] = []
-        for partition in plan.partitions:
-            connection = connections.get(partition.region)
+        for part in program.regions:
+            connection = connections.get(part.region)
             if connection is None or _is_here(connection):
                 continue
             known = self._known.setdefault(connection, _Known())
-            wanted = await asyncio.to_thread(_want, partition, known, read_by)
+            wanted = await asyncio.to_thread(_want, part, known, read_by)
             asked.append(_Region(connection, known, wanted, versions=versions, sources=sources))
         answers = await asyncio.gather(*(each.ask(seconds) for each in asked))
         for answer in answers:
@@ -208,13 +208,11 @@ def _is_here(connection: Connection) -> bool:
     return connection.scheduler_address.startswith("inproc://")
 
 
-def _want(partition: Partition, known: _Known, read_by: Iterable[str]) -> _Wanted:
+def _want(part: RegionProgram, known: _Known, read_by: Iterable[str]) -> _Wanted:
     """Look through the layers that were not looked through before."""
     if len(known.layers) > _MOST_LAYERS:
         known.layers.clear()
-    layers = {
-        name: layer for name, layer in partition.graph.layers.items() if name not in known.layers
-    }
+    layers = {name: layer for name, layer in part.graph.layers.items() if name not in known.layers}
     reading = [layers[name] for name in read_by if name in layers and not view.writes(layers[name])]
     return _Wanted(
         layers=frozenset(layers),

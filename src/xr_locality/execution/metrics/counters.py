@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xr_locality.execution.metrics.read_counting import Counted
+from xr_locality.execution.metrics.read_counting import CountedReads
 from xr_locality.execution.metrics.report import RegionReport, Report
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Plan
@@ -119,7 +119,7 @@ class Tally:
         *,
         seconds: float,
         measured: Mapping[Region, Mapping[str, float]],
-        counted: Counted,
+        counted: CountedReads,
     ) -> Report:
         """Make the report of a run that has ended.
 
@@ -131,7 +131,7 @@ class Tally:
             How long it took.
         measured : mapping of Region to mapping
             What each scheduler says that the run's tasks have done.
-        counted : Counted
+        counted : CountedReads
             What workers have counted of what they read.
         """
         remote: dict[tuple[Region, Region], int | None] = {}

@@ -15,7 +15,7 @@ from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.gather import Kept
 from xr_locality.execution.liveness import ANSWER_SECONDS
-from xr_locality.execution.metrics.read_counting import Counted
+from xr_locality.execution.metrics.read_counting import CountedReads
 from xr_locality.execution.metrics.report import Report
 from xr_locality.execution.remote.counting_store import collect_reads
 from xr_locality.execution.ship import Shipped
@@ -42,14 +42,14 @@ class Measuring:
     ----------
     state : RunState
         How the run stands.
-    counted : Counted
+    counted : CountedReads
         What workers count of what they read.
     kept : dict of key to Kept or None
         What stays in its region.
     """
 
     state: RunState
-    counted: Counted
+    counted: CountedReads
     kept: dict[Key, Kept] | None
     #: What each scheduler says that the run's tasks have done.
     _measured: dict[Region, Mapping[str, float]] = field(default_factory=dict)

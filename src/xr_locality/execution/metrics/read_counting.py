@@ -1,25 +1,25 @@
-"""Has workers count the stored bytes that they read, where zarr reads them."""
+"""Rewriter of graphs that count the stored bytes that zarr reads on workers."""
 
 from __future__ import annotations
 
 import logging
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dask.highlevelgraph import HighLevelGraph, Layer
+from dask.highlevelgraph import Layer
 
 from xr_locality.execution.remote.counting_store import CountingStore
 from xr_locality.execution.ship import ship
 from xr_locality.graph import view
-from xr_locality.plan.model import Plan
+from xr_locality.program.executable import Program, replace_layers
 from xr_locality.program.retarget import swap
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store
 from xr_locality.sources.search import find_sources
 
-__all__ = ["Counted", "count_reads"]
+__all__ = ["CountedReads", "count_reads"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +28,17 @@ _MOST_TASKS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
-    """A plan whose workers count what they read.
+class CountedReads:
+    """The stored bytes that workers count, and those that they do not.
 
     Attributes
     ----------
-    plan : Plan
-        What to send.
     regions : frozenset of Region
-        Those in which all that is read is counted, and something is read.
+        Regions that read something, and count all that they read.
     uncounted : frozenset of (Region, Region)
-        From where to where stored bytes are read that nobody counts.
+        Pairs, store first, between which bytes are read that no worker counts.
     """
 
-    plan: Plan
     regions: frozenset[Region]
     uncounted: frozenset[tuple[Region, Region]]
 
@@ -53,45 +50,41 @@ class _Counting(CountingStore):
         return pickle.loads, (ship(CountingStore(self._store, self._label)),)
 
 
-def count_reads(plan: Plan, run: str) -> Counted:
-    """Make a plan's graphs count the stored bytes that they read.
+def count_reads(program: Program, run: str) -> tuple[Program, CountedReads]:
+    """Make the graphs of a program count the stored bytes that they read.
 
     Arrays of zarr's are counted, whichever store they read; other files are not.
 
     Parameters
     ----------
-    plan : Plan
+    program : Program
         What is about to run, with the replicas that it reads.
     run : str
-        What is counted is told under this name.
+        Name under which workers report what they have counted.
 
     Returns
     -------
-    Counted
+    program : Program
+        To be sent.
+    counted : CountedReads
+        Where it counts.
     """
+    plan = program.plan
     homes: dict[Store, Region] = {}
     for source in plan.sources:
         homes.update({found.group: source.region or LOCAL for found in source.found})
         homes.update({copy.store: copy.region for copy in source.replicas})
     names = {name for source in plan.sources for name in source.layers}
-    reading: set[Region] = set()
-    uncounted: set[tuple[Region, Region]] = set()
-    partitions = []
-    bundle = plan.bundle
-    for partition in plan.partitions:
-        swapper = _Swapper(run=run, homes=homes, target=partition.region)
-        partitions.append(replace(partition, graph=swapper.graph(partition.graph, names)))
-        if len(plan.partitions) == 1:
-            parts = (replace(part, graph=swapper.graph(part.graph, names)) for part in bundle.parts)
-            bundle = replace(bundle, parts=tuple(parts))
-        if swapper.counts:
-            reading.add(partition.region)
-        uncounted |= swapper.uncounted
-    return Counted(
-        plan=replace(plan, partitions=tuple(partitions), bundle=bundle),
-        regions=frozenset(reading - {target for _, target in uncounted}),
-        uncounted=frozenset(uncounted),
+    swappers = {
+        each.region: _Swapper(run=run, homes=homes, target=each.region) for each in program.regions
+    }
+    program = program.rewrite(
+        lambda region, graph: replace_layers(graph, names, swappers[region].swap_layer)
     )
+    uncounted = frozenset(pair for swapper in swappers.values() for pair in swapper.uncounted)
+    reading = {region for region, swapper in swappers.items() if swapper.counts}
+    regions = frozenset(reading - {target for _, target in uncounted})
+    return program, CountedReads(regions=regions, uncounted=uncounted)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -106,26 +99,9 @@ class _Swapper:
     uncounted: set[tuple[Region, Region]] = field(default_factory=set)
     #: What is counted in the layer that is being swapped.
     _counted: set[Store] = field(default_factory=set)
-    #: Layers that several collections share are swapped once.
-    _layers: dict[int, tuple[Layer, Layer]] = field(default_factory=dict)
 
-    def graph(self, graph: HighLevelGraph, names: set[str]) -> HighLevelGraph:
-        """Swap the arrays in some layers of a graph."""
-        wanted = graph.layers.keys() & names
-        if not wanted:
-            return graph
-        layers = {
-            name: self._layer(name, layer) if name in wanted else layer
-            for name, layer in graph.layers.items()
-        }
-        return HighLevelGraph(layers, graph.dependencies)
-
-    def _layer(self, name: str, layer: Layer) -> Layer:
-        if id(layer) not in self._layers:
-            self._layers[id(layer)] = layer, self._swap(name, layer)
-        return self._layers[id(layer)][1]
-
-    def _swap(self, name: str, layer: Layer) -> Layer:
+    def swap_layer(self, name: str, layer: Layer) -> Layer:
+        """Return the layer whose arrays count; the same where none can."""
         if view.holds_futures(layer) or view.writes(layer):
             return layer
         held = {found.group for found in find_sources(view.embedded(layer))}
