@@ -294,6 +294,34 @@ def test_producer_starts_again_for_what_it_does_not_make_any_more() -> None:
     assert machine.handle(Vanished(region=OREGON, key="w")) == [submit(IOWA, 2, sends={"w", "x"})]
 
 
+def test_late_word_of_a_lost_copy_does_not_count() -> None:
+    """A value is needed from when its copy was lost, though its arrival is reported again."""
+    taken = PartitionKeys(outputs=frozenset({"y"}), sends={}, fetches=frozenset("uvw"))
+    made = PartitionKeys(
+        outputs=frozenset(),
+        sends={key: frozenset({OREGON}) for key in "uvw"},
+        fetches=frozenset(),
+    )
+    machine = started({OREGON: taken, IOWA: made})
+    first = Fetched(region=OREGON, key="u")
+    machine.handle(first)
+    machine.handle(lost(IOWA))
+    machine.handle(Vanished(region=OREGON, key="u"))
+    assert machine.handle(first) == []
+    assert machine.handle(Reopened(region=IOWA, anew=True)) == [submit(IOWA, 1, sends="uvw")]
+
+
+def test_late_word_that_a_copy_was_lost_does_not_count() -> None:
+    """A value that has been fetched again is there, though its loss is reported again."""
+    machine = started(ONE_CROSSES)
+    machine.handle(Fetched(region=OREGON, key="x"))
+    vanished = Vanished(region=OREGON, key="x")
+    machine.handle(vanished)
+    machine.handle(Fetched(region=OREGON, key="x", copy=1))
+    assert machine.handle(vanished) == []
+    assert machine.handle(lost(IOWA)) == []
+
+
 def test_consumer_lost_after_its_producer_needs_both() -> None:
     """A producer makes again what a lost consumer had fetched, if that is still needed."""
     machine = started(ONE_CROSSES)

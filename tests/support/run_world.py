@@ -49,6 +49,7 @@ class Cluster:
     fetches: frozenset[Key] = frozenset()
     made: set[Key] = field(default_factory=set)
     has: set[Key] = field(default_factory=set)
+    copies: dict[Key, int] = field(default_factory=dict)
     asked: set[Key] = field(default_factory=set)
     released: set[Key] = field(default_factory=set)
 
@@ -190,7 +191,8 @@ class World:
     def _fetch(self, region: Region, key: Key) -> None:
         cluster = self.clusters[region]
         cluster.has.add(key)
-        self.events.append(Fetched(region=region, key=key, attempt=cluster.attempt))
+        copy = cluster.copies.get(key, 0)
+        self.events.append(Fetched(region=region, key=key, attempt=cluster.attempt, copy=copy))
 
     def _gather(self, region: Region, key: Key) -> None:
         cluster = self.clusters[region]
@@ -229,7 +231,9 @@ class World:
         cluster = self.clusters[region]
         for key in sorted(cluster.has, key=str):
             cluster.has.discard(key)
-            self.events.append(Vanished(region=region, key=key, attempt=cluster.attempt))
+            copy = cluster.copies.get(key, 0)
+            cluster.copies[key] = copy + 1
+            self.events.append(Vanished(region=region, key=key, attempt=cluster.attempt, copy=copy))
         cluster.made.clear()
 
     def _break_link(self, region: Region, key: Key) -> None:

@@ -51,20 +51,35 @@ class Computed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A boundary value has arrived in a region."""
+    """A boundary value has arrived in a region.
+
+    Attributes
+    ----------
+    region, key : Region, key
+        The region that fetched, and the value.
+    attempt : int
+        The region's attempt that fetched it.
+    copy : int
+        How often the attempt had lost the value before.
+    """
 
     region: Region
     key: Key
     attempt: int = 0
+    copy: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vanished:
-    """A boundary value that had arrived was lost with its worker, and is fetched again."""
+    """A boundary value that had arrived was lost with its worker, and is fetched again.
+
+    Attributes are those of :class:`Fetched`; `copy` is that of the lost value.
+    """
 
     region: Region
     key: Key
     attempt: int = 0
+    copy: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,8 @@ class _Part:
     #: Boundary values that the present attempt takes, and those of them that it has.
     needs: set[Key]
     has: set[Key] = field(default_factory=set)
+    #: How often the present attempt has lost a value that it takes, by value.
+    copies: dict[Key, int] = field(default_factory=dict)
     asked: set[Key] = field(default_factory=set)
     state: _State = _State.RUNNING
     attempt: int = 0
@@ -213,12 +215,16 @@ class RunMachine:
                     return []
                 part.asked.add(key)
                 return [Gather(region=region, key=key)]
-            case Fetched(key=key):
+            case Fetched(key=key, copy=copy):
                 # The value is kept until the partition that took it is complete: if
                 # the worker that holds it is lost, the fetch runs again.
-                part.has.add(key)
+                if copy >= part.copies.get(key, 0):
+                    part.has.add(key)
                 return []
-            case Vanished(key=key):
+            case Vanished(key=key, copy=copy):
+                if copy < part.copies.get(key, 0):
+                    return []
+                part.copies[key] = copy + 1
                 part.has.discard(key)
                 return self._demand()
 
@@ -338,6 +344,7 @@ def _forget(part: _Part) -> None:
     """Begin again with nothing: what an attempt takes is known once it is submitted."""
     part.asked.clear()
     part.has.clear()
+    part.copies.clear()
     part.makes = set()
     part.needs = set(part.keys.fetches)
 
