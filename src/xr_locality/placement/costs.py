@@ -170,7 +170,7 @@ class CostModel:
             len(places), len(places)
         )
         objective = np.zeros(apart.shape, dtype=np.int64)
-        for row, column in zip(*apart.nonzero(), strict=True):
+        for row, column in np.argwhere(apart).tolist():
             objective[row, column] = round(rate(places[row], places[column]))
         return Prices(objective=objective, ties=apart.astype(np.int64), unit=unit)
 
