@@ -170,7 +170,10 @@ async def _ask(
     reap: bool,
     forget_unreachable: bool,
 ) -> list[ClusterFacts]:
-    server = endpoint.server(region)
+    try:
+        server = endpoint.server(region)
+    except LocalityError as error:
+        return _without_answer(region, endpoint, error, records, forget=forget_unreachable)
     try:
         reports = await server.cluster_reports()
         started = {each.name: each.start_time.timestamp() for each in reports}
@@ -191,19 +194,29 @@ async def _ask(
             found.append(facts)
         return found + _forget(record for record in records if record.entry.cluster not in started)
     except LocalityError as error:
-        return [
-            ClusterFacts(
-                region=str(region),
-                gateway=endpoint.address,
-                name=None,
-                seconds=None,
-                owner="unknown",
-                problem=str(error),
-            ),
-            *(_report_unreachable(record, None, forget=forget_unreachable) for record in records),
-        ]
+        return _without_answer(region, endpoint, error, records, forget=forget_unreachable)
     finally:
         await server.close()
+
+
+def _without_answer(
+    region: Region,
+    endpoint: GatewayEndpoint,
+    error: LocalityError,
+    records: Iterable[LedgerRecord],
+    *,
+    forget: bool,
+) -> list[ClusterFacts]:
+    """List a gateway that does not answer, and the records of its clusters."""
+    problem = ClusterFacts(
+        region=str(region),
+        gateway=endpoint.address,
+        name=None,
+        seconds=None,
+        owner="unknown",
+        problem=str(error),
+    )
+    return [problem, *(_report_unreachable(each, None, forget=forget) for each in records)]
 
 
 async def _reap(server: GatewayClient, facts: ClusterFacts, record: LedgerRecord) -> ClusterFacts:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from dask.system import CPU_COUNT
 
+from xr_locality.compat.distributed_internals import set_worker_client
 from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.scheduler import Route
@@ -118,9 +119,10 @@ class _EmbeddedConnection(Connection):
         await worker
         # A task that computes makes its worker a client, which would become the default
         # one of the user's own process.
-        worker._client = await resources.enter_async_context(
+        client = await resources.enter_async_context(
             Client(
                 scheduler.address, asynchronous=True, set_as_default=False, direct_to_workers=True
             )
         )
+        set_worker_client(worker, client)
         return Route(address=scheduler.address)

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from xr_locality.compat.distributed_internals import forget_listener
 from xr_locality.runtime.timeouts import timeouts
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ async def close_client(client: Client) -> None:
         # Connecting again to a gateway's proxy, whose scheduler is gone, may end what
         # listens to the scheduler with this, and then closing too: again without it.
         logger.info("Closing %s, which had given up: %r", client.id, err)
-        client._handle_report_task = None
-        client.status = "connecting"
+        forget_listener(client)
         await client.close(timeout=timeouts().client_close)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from xr_locality.compat.dask_gateway import make_gateway
 from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.errors import (
     ConfigurationError,
@@ -81,25 +82,18 @@ class GatewayClient:
         ca_file: str | None = None,
         http_proxy: str | bool | None = None,
     ) -> None:
-        from dask_gateway import Gateway
-
         #: The server's API.
         self.address = address
         self._region = region
         self._endpoint = endpoint
         self._closed = False
-        self._gateway = Gateway(
+        self._gateway = make_gateway(
             address=address,
             proxy_address=proxy_address,
             public_address=public_address,
             auth=auth,
-            asynchronous=True,
+            request_arguments={**_proxy_arguments(address, http_proxy), **self._trust(ca_file)},
         )
-        # Of its own accord it takes the proxy from the global configuration, for any gateway.
-        self._gateway._request_kwargs = {
-            **_proxy_arguments(address, http_proxy),
-            **self._trust(ca_file),
-        }
 
     def _trust(self, ca_file: str | None) -> dict[str, Any]:
         """Make the keyword argument of aiohttp that adds a certificate authority."""

@@ -1,0 +1,1 @@
+"""Adapters for private and undocumented names of other projects, one module a project."""
