@@ -14,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from zarr.storage import MemoryStore, StorePath
 
 from benchmarks.effort import sizes
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects
 from xr_locality.regions.store import Store
 from xr_locality.sources import find_sources
 
@@ -45,7 +45,7 @@ def _inlined(n_tasks: int) -> list[object]:
 
 def _blockwise(n_tasks: int) -> list[object]:
     array = da.from_array(_zarr_array(n_tasks), chunks=100) + 1
-    return [held for layer in array.dask.layers.values() for held in view.embedded(layer)]
+    return [held for layer in array.dask.layers.values() for held in embedded_objects(layer)]
 
 
 _LAYERS: dict[str, Callable[[int], list[object]]] = {
@@ -143,7 +143,7 @@ def _detect(graph: HighLevelGraph) -> set[Store]:
     return {
         found.store
         for layer in graph.layers.values()
-        for found in find_sources(view.embedded(layer))
+        for found in find_sources(embedded_objects(layer))
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, Literal, TypeVar, overload
 
-from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
+from xr_locality.graph.layers import ancestors, embedded_objects
 from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source, survey
 from xr_locality.regions.chain import Chain
@@ -166,9 +166,9 @@ def tag(obj: T, region: str | Region) -> T:
     marked = Tag(region=where, evidence="tagged by hand")
     for part in unpack(obj).parts:
         roots = []
-        for name in view.ancestors(part.graph, part.layers):
+        for name in ancestors(part.graph, part.layers):
             layer = part.graph.layers[name]
-            found = find_sources(view.embedded(layer))
+            found = find_sources(embedded_objects(layer))
             for each in found:
                 REGISTRY.add(each.group, marked, kind="hand")
             if found or not part.graph.dependencies.get(name):

@@ -11,7 +11,6 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from dask._task_spec import Task
 from dask.blockwise import Blockwise
 from dask.core import flatten
 from dask.local import get_sync
@@ -19,6 +18,7 @@ from dask.typing import Key
 
 import xr_locality as xl
 from support.answers import assert_same
+from xr_locality.compat.dask_graph import Task
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (

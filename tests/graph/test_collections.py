@@ -17,7 +17,7 @@ import xarray as xr
 from dask.local import get_sync
 
 from support.answers import assert_same, compute_plainly
-from xr_locality.graph.collections import Bundle, is_expression, unpack
+from xr_locality.graph.collections import Bundle, has_expression, unpack
 
 
 def run(bundle: Bundle) -> tuple[Any, ...]:
@@ -129,10 +129,10 @@ def test_frame_is_computed_as_an_expression() -> None:
 def test_only_frames_are_expressions() -> None:
     """A Delayed answers to any attribute, and is no expression for that."""
     frame = dd.from_pandas(pd.DataFrame({"a": range(6)}), npartitions=2)
-    assert is_expression(frame)
-    assert is_expression(frame.a.sum())
-    assert not is_expression(dask.delayed(1))
-    assert not is_expression(da.ones(3))
+    assert has_expression(frame)
+    assert has_expression(frame.a.sum())
+    assert not has_expression(dask.delayed(1))
+    assert not has_expression(da.ones(3))
 
 
 @pytest.mark.parametrize("item", [1, None, "text", [1, 2], {"a": 3}, np.ones(3), xr.Dataset()])

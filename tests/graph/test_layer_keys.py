@@ -6,9 +6,9 @@ import pytest
 from dask.core import get_dependencies
 from dask.layers import ArrayOverlapLayer
 
-from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
-from xr_locality.graph.layer_keys import ListedKeys, Overlap
+from xr_locality.graph.layer_keys import ListedKeys
+from xr_locality.graph.overlap import Overlap, _follows_rule, overlap_of
 from xr_locality.graph.sizes.estimator import SizeEstimator
 
 CHUNKS = [((5, 4, 7), (6,)), ((4, 4), (3, 5, 9, 3)), ((10,), (10, 2)), ((3, 3, 3, 3, 3, 3),)]
@@ -33,7 +33,7 @@ def overlapping(
     layer = array.__dask_graph__().layers[array.name]
     if not isinstance(layer, ArrayOverlapLayer):
         pytest.skip("dask makes no overlap of these")
-    overlap = view.overlap_of(layer)
+    overlap = overlap_of(layer)
     assert overlap is not None
     assert not layer.is_materialized()
     return array, layer, overlap
@@ -114,11 +114,11 @@ def test_overlap_that_dask_would_cut_otherwise_is_not_stated(
 ) -> None:
     """Another version's layer is asked for its tasks."""
     layer = ArrayOverlapLayer("x", {0: 7}, ((9, 9, 9, 9, 9),), (5,), "t")
-    assert view.overlap_of(layer) is not None
-    view._overlaps_as_stated.cache_clear()
+    assert overlap_of(layer) is not None
+    _follows_rule.cache_clear()
     monkeypatch.setattr(ArrayOverlapLayer, "_construct_graph", lambda self: {("new", 0): 1})
-    assert view.overlap_of(layer) is None
-    view._overlaps_as_stated.cache_clear()
+    assert overlap_of(layer) is None
+    _follows_rule.cache_clear()
 
 
 def test_results_of_large_listed_layers_are_believed() -> None:

@@ -24,7 +24,7 @@ from support.realistic import (
     open_models,
     write_models,
 )
-from xr_locality.graph.view import is_barrier
+from xr_locality.compat.dask_graph import is_barrier
 from xr_locality.session import Session
 
 pytestmark = [

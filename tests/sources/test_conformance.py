@@ -14,10 +14,10 @@ import pytest
 import s3fs
 import xarray as xr
 import zarr
-from dask._task_spec import Task, TaskRef
 from xarray.backends.common import BackendArray
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath
 
+from xr_locality.compat.dask_graph import Task, TaskRef
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import SourceFinder
 from xr_locality.sources.storage.dataframe import DataFrameFinder

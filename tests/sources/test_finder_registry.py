@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from dask._task_spec import Task, TaskRef
 from zarr.storage import MemoryStore, WrapperStore
 
+from xr_locality.compat.dask_graph import Task, TaskRef
 from xr_locality.errors import LocalityWarning
 from xr_locality.regions.store import Store
 from xr_locality.sources import (

@@ -9,8 +9,8 @@ import pytest
 import xr_locality as xl
 from support.openers import OPENERS, Opener
 from support.places import Place
-from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
+from xr_locality.graph.layers import embedded_objects
 from xr_locality.regions.region import Region
 from xr_locality.sources import Found, find_sources
 
@@ -47,7 +47,7 @@ def sources_of(collection: Any) -> tuple[Found, ...]:
     found: dict[Any, Found] = {}
     for part in unpack([collection]).parts:
         for layer in part.graph.layers.values():
-            found.update({each.store: each for each in find_sources(view.embedded(layer))})
+            found.update({each.store: each for each in find_sources(embedded_objects(layer))})
     return tuple(found.values())
 
 

@@ -12,8 +12,8 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from dask._task_spec import Alias, DataNode, Task, TaskRef
 
+from xr_locality.compat.dask_graph import Alias, DataNode, Task, TaskRef
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions import Store
 from xr_locality.sources import (

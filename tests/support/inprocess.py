@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
-from dask._task_spec import Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
 
+from xr_locality.compat.dask_graph import Task, TaskRef
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.submission import submit, wanted_key

@@ -12,8 +12,9 @@ from dask.highlevelgraph import MaterializedLayer
 from dask.typing import Key
 from dask.utils import ensure_dict
 
-from xr_locality.graph import view
+from xr_locality.compat.dask_graph import is_future
 from xr_locality.graph.dependencies import structure_of
+from xr_locality.graph.tasks import is_value
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.regions.chain import Chain
 from xr_locality.regions.region import Region
@@ -133,7 +134,7 @@ def _check_stores(plan: Plan, partition: Partition, chain: Chain) -> None:
     afar = {(each.key, each.target) for each in plan.transfers if each.why == "remote-read"}
     for layer in partition.graph.layers.values():
         for value in layer.mapping.values() if isinstance(layer, MaterializedLayer) else ():
-            if view.is_value(value):
+            if is_value(value):
                 for found in find_sources([value]):
                     where = chain.detect(found.store)
                     if where is not None and where.region != partition.region:
@@ -158,7 +159,5 @@ def _tasks(partition: Partition) -> Iterator[Key]:
             yield from layer
         else:
             yield from (
-                key
-                for key, value in layer.items()
-                if not view.is_value(value) or view.is_future(value)
+                key for key, value in layer.items() if not is_value(value) or is_future(value)
             )

@@ -14,10 +14,10 @@ from dask.local import get_sync
 from dask.typing import Key
 from dask.utils import ensure_dict
 
-from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.dependencies import structure_of
 from xr_locality.graph.sizes.estimator import Size, SizeEstimator
+from xr_locality.graph.tasks import is_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def compared(item: Any) -> dict[Key, tuple[Size, int]]:
         key: layer.name
         for layer in structure_of(graph, bundle.keys()).layers
         for key in layer.keys_of(np.arange(layer.start, layer.stop))
-        if layer.grid is not None or not view.is_value(layer.layer[key])
+        if layer.grid is not None or not is_value(layer.layer[key])
     }
     estimates = {key: estimator.of(layer, key) for key, layer in layer_of.items()}
     values = get_sync(convert_legacy_graph(ensure_dict(graph)), list(layer_of))

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import xarray as xr
 
 from xr_locality.errors import ConfigurationError, MissingDependencyError, SourceError
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects
 from xr_locality.regions.store import Store
 from xr_locality.sources.search import find_sources
 
@@ -66,7 +66,7 @@ def _tag_urls(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
 def _tag_found(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
     """List what the opened data read: a reference file says where they are, not its own URL."""
     layers = getattr(dataset.__dask_graph__(), "layers", {})
-    found = find_sources(chain.from_iterable(map(view.embedded, layers.values())))
+    found = find_sources(chain.from_iterable(map(embedded_objects, layers.values())))
     groups = dict.fromkeys(each.group for each in found)
     # Every set of references is the same place to fsspec: a tag of it would be one of all.
     known = [each for each in groups if each.protocol != "reference"]

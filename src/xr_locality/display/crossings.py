@@ -10,6 +10,7 @@ from dask.core import flatten
 from dask.typing import Key
 from dask.utils import key_split
 
+from xr_locality.graph.layer_keys import key_name
 from xr_locality.plan.transfers import Crossings, Why
 from xr_locality.regions.region import Region
 
@@ -115,7 +116,7 @@ def _in_words(key: Key, why: Why, variables: Mapping[str, str]) -> str:
 
 
 def _layer(key: Key) -> str:
-    return str(key[0] if isinstance(key, tuple) and key else key)
+    return str(key_name(key))
 
 
 def _first(keys: list[Any]) -> Iterator[Key]:

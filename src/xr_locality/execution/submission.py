@@ -9,14 +9,14 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
-from dask._expr import Expr, HLGExpr, _ExprSequence
-from dask._task_spec import Task, TaskRef
 from dask.base import annotate
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 from distributed import Future, span
 
+from xr_locality.compat.dask_expressions import Expr, graph_expression, join_expressions
+from xr_locality.compat.dask_graph import Task, TaskRef
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
@@ -180,7 +180,7 @@ def _in_groups(program: RegionProgram, rest: Rest | None) -> _Expression:
     """Make what dask itself would send: each group of outputs by its own optimiser."""
     expressions = [_expression_of(program, group) for group in program.groups]
     # At once: sent one after another, they would redefine the keys that they share.
-    together = _ExprSequence(*expressions) if len(expressions) > 1 else expressions[0]
+    together = join_expressions(expressions)
     # Fusing a DataFrame's expression renames its keys, and keeps their order.
     names = list(flatten(together.__dask_keys__()))
     keys = chain.from_iterable(group.keys for group in program.groups)
@@ -200,11 +200,7 @@ def _expression_of(program: RegionProgram, group: OutputGroup) -> Expr:
     if group.expression is not None and not program.is_rewritten(group):
         optimized: Expr = group.expression.optimize()
         return optimized
-    return HLGExpr(
-        dsk=program.graph_of(group),
-        low_level_optimizer=group.optimizer,
-        output_keys=list(group.keys),
-    )
+    return graph_expression(program.graph_of(group), list(group.keys), group.optimizer)
 
 
 async def _in_one_piece(
@@ -244,9 +240,10 @@ async def _in_one_piece(
         taken = set(chain.from_iterable(explicit))
         fetched = [key for key in fetched if key in taken]
     owed = [*outputs, *sends.values(), *fetched]
-    expression = HLGExpr(
-        dsk=graph,
-        low_level_optimizer=Shipped(
+    expression = graph_expression(
+        graph,
+        owed,
+        Shipped(
             remote.PartitionOptimizer(
                 own,
                 partition.fixed,
@@ -256,7 +253,6 @@ async def _in_one_piece(
                 window=_AHEAD_NBYTES * n_workers,
             )
         ),
-        output_keys=owed,
     )
     names = {
         key: key if key in partition.fixed else remote.rename(key, own)

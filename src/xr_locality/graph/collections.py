@@ -14,16 +14,17 @@ from typing import Any, TypeAlias
 
 import dask.array as da
 import xarray as xr
-from dask._expr import Expr
 from dask.base import is_dask_collection, unpack_collections
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import is_namedtuple_instance
 
+from xr_locality.compat.dask_expressions import is_expression
+from xr_locality.compat.xarray_variables import data_of, in_memory
 from xr_locality.graph.persisted import reveal
 
-__all__ = ["Bundle", "Part", "is_expression", "unpack"]
+__all__ = ["Bundle", "Part", "has_expression", "unpack"]
 
 _XarrayObject: TypeAlias = xr.DataTree | xr.Dataset | xr.DataArray | xr.Variable
 
@@ -166,7 +167,7 @@ def make_part(collection: Any, *, variable: str | None = None) -> Part:
     A DataFrame is an expression: it is optimised without fusing, or column
     projections would be lost when its graph is split.
     """
-    if is_expression(collection):
+    if has_expression(collection):
         collection = collection.optimize(fuse=False)
     graph = collection.__dask_graph__()
     if not isinstance(graph, HighLevelGraph):
@@ -179,10 +180,10 @@ def make_part(collection: Any, *, variable: str | None = None) -> Part:
     )
 
 
-def is_expression(collection: Any) -> bool:
+def has_expression(collection: Any) -> bool:
     """Whether a collection is an expression, as DataFrames are, and not a graph."""
     # A Delayed makes another Delayed of any attribute that it is asked for.
-    return isinstance(getattr(collection, "expr", None), Expr)
+    return is_expression(getattr(collection, "expr", None))
 
 
 def _variables_of(item: _XarrayObject) -> dict[Hashable, tuple[str, xr.Variable]]:
@@ -241,15 +242,9 @@ def _take_apart(item: Any, collector: _Collector) -> Callable[[Sequence[Any]], A
 
 def _lazy_array(variable: xr.Variable) -> Any | None:
     """Get a variable's dask array; None where its values are in memory already."""
-    if is_dask_collection(variable._data):
-        return variable._data
-    return None if _in_memory(variable) else variable.chunk()._data
-
-
-def _in_memory(variable: xr.Variable) -> bool:
-    # What xarray itself asks before it loads a variable; there is no public way to tell.
-    # The levels of a MultiIndex say no, but an index is never loaded and has no chunks.
-    return isinstance(variable, xr.IndexVariable) or variable._in_memory
+    if is_dask_collection(data := data_of(variable)):
+        return data
+    return None if in_memory(variable) else data_of(variable.chunk())
 
 
 def _nest(keys: Any, values: Mapping[Key, Any]) -> Any:
@@ -278,4 +273,4 @@ def _hide(item: Any) -> Any:
 
 def _is_lazy(item: _XarrayObject) -> bool:
     variables = (variable for _, variable in _variables_of(item).values())
-    return any(is_dask_collection(each._data) or not _in_memory(each) for each in variables)
+    return any(is_dask_collection(data_of(each)) or not in_memory(each) for each in variables)

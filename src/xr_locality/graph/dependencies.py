@@ -22,9 +22,17 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 from numpy.typing import NDArray
 
-from xr_locality.graph import view
-from xr_locality.graph.layer_keys import ListedKeys, Overlap
+from xr_locality.compat.dask_graph import (
+    BlockwiseArgument,
+    blockwise_arguments,
+    is_future,
+    keys_of_io,
+)
+from xr_locality.graph.layer_keys import ListedKeys, key_name
+from xr_locality.graph.layers import kinds_of, toposort_layers
+from xr_locality.graph.overlap import Overlap, overlap_of
 from xr_locality.graph.task_table import LayerTasks, Structure, block_position
+from xr_locality.graph.tasks import is_block_key, is_value, keys_taken
 
 __all__ = ["structure_of"]
 
@@ -80,7 +88,7 @@ class _Builder:
     def __init__(self, graph: HighLevelGraph) -> None:
         self.graph = graph
         self.drafts: dict[str, _Draft] = {}
-        order = view.toposort_layers(graph)
+        order = toposort_layers(graph)
         self.rank = {name: rank for rank, name in enumerate(order)}
         self.order = order
 
@@ -90,7 +98,7 @@ class _Builder:
             if isinstance(layer, Blockwise):
                 grid = tuple(int(layer.dims[index]) for index in layer.output_indices)
                 draft = _Draft(name, layer, self.rank[name], math.prod(grid), grid)
-            elif (overlap := view.overlap_of(layer)) is not None:
+            elif (overlap := overlap_of(layer)) is not None:
                 draft = _Draft(name, layer, self.rank[name], len(overlap), None, overlap)
             else:
                 if not isinstance(layer, MaterializedLayer):
@@ -143,7 +151,7 @@ class _Builder:
         list of (draft, positions, which)
             `which` counts in `keys`. Keys of no layer are left out.
         """
-        names = [view.first_word(key) for key in keys]
+        names = [key_name(key) for key in keys]
         found: list[tuple[_Draft, _Positions, _Positions]] = []
         if len(distinct := set(names)) == 1:
             return list(self._find_named(distinct.pop(), keys, np.arange(len(keys)), candidates))
@@ -181,14 +189,14 @@ class _Builder:
             zip(layer.output_indices, np.unravel_index(here, grid) if grid else (), strict=True)
         )
         candidates = self._candidates(draft)
-        for argument in view.blockwise_arguments(layer):
+        for argument in blockwise_arguments(layer):
             if argument.grid is None:
                 for maker, positions, _ in self._find_all([argument.name], candidates):
                     self._take_constant(draft, maker, int(positions[0]), here)
                 continue
             flat, takers = _blocks_taken(argument, coordinates, here, layer.dims)
             self._take_blocks(draft, str(argument.name), argument.grid, flat, takers)
-        for keys, takers in view.keys_of_io(layer, here, grid):
+        for keys, takers in keys_of_io(layer, here, grid):
             for maker, positions, which in self._find_all(keys, candidates):
                 self._take(draft, maker, positions, takers[which])
 
@@ -241,7 +249,7 @@ class _Builder:
         """Take one value for all blocks: a store or an array is no edge for each of them."""
         listed = isinstance(maker.names, ListedKeys)
         value = maker.layer[maker.names.keys[position]] if listed else None  # type: ignore[union-attr]
-        if listed and view.is_value(value) and not view.is_future(value):
+        if listed and is_value(value) and not is_future(value):
             maker.needed[position] = True
             draft.constants.append((maker, position))
         else:
@@ -254,7 +262,7 @@ class _Builder:
         candidates = self._candidates(draft)
         tasks = list(layer.mapping.values())
         while here.size:
-            keys, counts = view.keys_taken([tasks[i] for i in here], self.odd_keys)
+            keys, counts = keys_taken([tasks[i] for i in here], self.odd_keys)
             takers = np.repeat(here, counts)
             for maker, positions, which in self._find_all(keys, candidates):
                 self._take(draft, maker, positions, takers[which])
@@ -269,7 +277,7 @@ class _Builder:
             for layer in self.graph.layers.values()
             if isinstance(layer, MaterializedLayer)
             for key in layer.mapping
-            if not view.is_block_key(key)
+            if not is_block_key(key)
         )
 
     def _number(
@@ -342,7 +350,7 @@ def _positions(draft: _Draft, keys: Sequence[Key]) -> _Positions:
 
 
 def _blocks_taken(
-    argument: view.BlockwiseArgument,
+    argument: BlockwiseArgument,
     coordinates: Mapping[str, _Positions],
     here: _Positions,
     dims: Mapping[str, int],
@@ -394,7 +402,7 @@ def _finish(draft: _Draft, start: int, ranks: Mapping[str, NDArray[np.int32]]) -
     positions = draft.needed.nonzero()[0]
     values = futures = None
     if isinstance(draft.layer, MaterializedLayer):
-        kinds = view.kinds_of(draft.layer)
+        kinds = kinds_of(draft.layer)
         values, futures = (
             None if flags is None or not flags[positions].any() else flags[positions]
             for flags in kinds

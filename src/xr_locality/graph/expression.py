@@ -14,13 +14,13 @@ from typing import Any
 
 import dask.multiprocessing
 import dask.threaded
-from dask._expr import Expr, HLGExpr, HLGFinalizeCompute, _HLGExprSequence
-from dask._task_spec import Task
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import ensure_dict
 
+from xr_locality.compat.dask_expressions import FINALIZE, Expr, HLGExpr, graph_operands
+from xr_locality.compat.dask_graph import Task
 from xr_locality.graph.collections import Bundle, Part
 from xr_locality.graph.persisted import reveal
 
@@ -81,7 +81,7 @@ def take_apart(expression: Expr | Mapping[Key, Any], keys: list[Any]) -> tuple[B
 
 def default_get(expression: Expr | Mapping[Key, Any]) -> Callable[..., Any]:
     """Get the scheduler that the collections of an expression use by default."""
-    for operand in _hlg_operands(expression):
+    for operand in graph_operands(expression):
         if getattr(operand.low_level_optimizer, "__module__", "") == "dask.bag.core":
             get: Callable[..., Any] = dask.multiprocessing.get
             return get
@@ -92,7 +92,7 @@ def default_get(expression: Expr | Mapping[Key, Any]) -> Callable[..., Any]:
 def _operands(
     expression: Expr | Mapping[Key, Any], wanted: Iterable[Key]
 ) -> Iterator[tuple[Key, _Wanted]]:
-    operands = _hlg_operands(expression)
+    operands = graph_operands(expression)
     if not operands:
         # DataFrames: their expression has been optimised, and its graph is what there is.
         tasks = expression if isinstance(expression, Mapping) else expression.__dask_graph__()
@@ -102,14 +102,6 @@ def _operands(
     for operand in operands:
         for key in flatten(operand.__dask_keys__()):
             yield key, _wanted(operand, key)
-
-
-def _hlg_operands(expression: Expr | Mapping[Key, Any]) -> list[HLGExpr]:
-    if isinstance(expression, HLGExpr):
-        return [expression]
-    if isinstance(expression, _HLGExprSequence):
-        return list(expression.operands)
-    return []
 
 
 def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
@@ -128,10 +120,7 @@ def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
 
 def _assembles(name: Any) -> bool:
     """Whether a layer is the one that ``HLGFinalizeCompute`` puts on top of a collection."""
-    return isinstance(name, str) and name.startswith(_FINALIZE)
-
-
-_FINALIZE = "finalize-" + HLGFinalizeCompute.__name__.lower()
+    return isinstance(name, str) and name.startswith(FINALIZE)
 
 
 def _only(values: Mapping[Key, Any]) -> Any:

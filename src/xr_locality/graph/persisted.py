@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from dask._task_spec import Task
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.typing import Key
 
+from xr_locality.compat.dask_graph import Task
 from xr_locality.errors import ExecutionError, SourceError
 from xr_locality.regions.region import LOCAL, Region
 

@@ -15,8 +15,7 @@ from dask.highlevelgraph import Layer
 from dask.typing import Key
 from numpy.typing import NDArray
 
-from xr_locality.graph import view
-from xr_locality.graph.layer_keys import Names
+from xr_locality.graph.layer_keys import Names, key_name
 
 __all__ = ["LayerTasks", "Structure", "block_position"]
 
@@ -140,7 +139,7 @@ class Structure:
 
     def find(self, key: Key) -> int | None:
         """Find the number of a key's task; None if it is not needed."""
-        name = view.first_word(key)
+        name = key_name(key)
         named = [each for each in self.layers if each.name == name]
         for layer in (*named, *self.layers):
             if (number := layer.number(key)) is not None:

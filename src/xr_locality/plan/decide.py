@@ -11,8 +11,8 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_locality.graph import view
 from xr_locality.graph.collections import Bundle
+from xr_locality.graph.layers import ancestors, is_small
 from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import Cost
 from xr_locality.plan.context import Circumstances
@@ -136,9 +136,7 @@ class _Decision:
         }
         for name, pin in self.found.pins.items():
             located.setdefault(name, set()).add(self.hosts[pin])
-        names = view.ancestors(
-            self.graph, {name for part in self.bundle.parts for name in part.layers}
-        )
+        names = ancestors(self.graph, {name for part in self.bundle.parts for name in part.layers})
         return frozenset(region for name in names for region in located.get(name, ()))
 
     def in_one(self, region: Region) -> Decided:
@@ -155,7 +153,7 @@ class _Decision:
         stay = self.circumstances.results_stay
         if (stay or leave[region] <= min(leave.values())) and enter[region] <= min(enter.values()):
             return self.together(region, remote=self._read_from(region))
-        if view.is_small(self.graph, most=_FEW_TASKS):
+        if is_small(self.graph, most=_FEW_TASKS):
             return self.task_by_task()
         best = self._cheapest_alone(region)
         together = self.together(best, remote=self._read_from(best))

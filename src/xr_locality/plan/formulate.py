@@ -10,7 +10,7 @@ import numpy as np
 from dask.highlevelgraph import MaterializedLayer
 from numpy.typing import NDArray
 
-from xr_locality.graph import view
+from xr_locality.compat.dask_graph import is_barrier, is_barrier_type
 from xr_locality.graph.task_table import Structure
 from xr_locality.placement.problem import PlacementProblem, Prices
 from xr_locality.plan.read_estimates import Reading, Reads
@@ -323,11 +323,11 @@ def _units(structure: Structure, node_of: _Ints, n_tasks: int) -> _Ints | None:
         if not isinstance(layer.layer, MaterializedLayer):
             continue
         kinds = set(map(type, layer.layer.mapping.values()))
-        if not any(view.is_barrier_type(kind) for kind in kinds):
+        if not any(is_barrier_type(kind) for kind in kinds):
             continue
         numbers = np.arange(layer.start, layer.stop)
         for number, key in zip(numbers, layer.keys_of(numbers), strict=True):
-            if view.is_barrier(layer.layer.mapping[key]):
+            if is_barrier(layer.layer.mapping[key]):
                 before = structure.made_by[structure.taken_by == number]
                 after = structure.taken_by[structure.made_by == number]
                 members = node_of[np.concatenate([[number], before, after])]

@@ -9,6 +9,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from numpy.typing import NDArray
 
+from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.task_table import LayerTasks
 from xr_locality.regions.region import Region
 
@@ -82,7 +83,7 @@ class PlacementView(Mapping[Key, Region]):
         self._layers = layers
 
     def __getitem__(self, key: Key) -> Region:
-        name = key[0] if isinstance(key, tuple) and key else key
+        name = key_name(key)
         placed = self._layers.get(name) if isinstance(name, str) else None
         if placed is not None and (found := self._look_up(placed, str(name), key)) is not None:
             return found

@@ -11,11 +11,12 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from numpy.typing import NDArray
 
-from xr_locality.graph import view
 from xr_locality.graph.dependencies import structure_of
-from xr_locality.graph.layer_keys import Overlap
+from xr_locality.graph.layers import cuts_blocks, writes_chunks
+from xr_locality.graph.overlap import Overlap
 from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.graph.task_table import LayerTasks, Structure
+from xr_locality.graph.tasks import in_memory_nbytes
 from xr_locality.plan.survey import Source, Survey
 from xr_locality.regions.region import LOCAL, Region
 
@@ -210,7 +211,7 @@ class Reads:
 
     def _cuts(self, reading: Reading) -> bool:
         """Whether the tasks that read cut blocks out of an array, and do no more."""
-        return view.cuts_blocks(self.structure.layer_of(int(reading.tasks[0])).layer)
+        return cuts_blocks(self.structure.layer_of(int(reading.tasks[0])).layer)
 
     def _itemsize(self, reading: Reading) -> int | None:
         """Bytes of one value that reading tasks make; None where their layer does not say."""
@@ -223,7 +224,7 @@ class Reads:
         total: dict[Region, int] = {}
         structure = self.structure
         for layer in structure.layers:
-            if view.writes(layer.layer):
+            if writes_chunks(layer.layer):
                 region = self.survey.pins[layer.name]
                 writing = (structure.taken_by >= layer.start) & (structure.taken_by < layer.stop)
                 chunks = np.unique(structure.made_by[writing])
@@ -260,7 +261,7 @@ def size_tasks(structure: Structure, estimator: SizeEstimator) -> SizedTasks:
         numbers = np.arange(layer.start, layer.stop)
         if layer.values is not None:
             held = numbers[layer.values]
-            nbytes[held] = [view.in_memory_nbytes(layer.layer[key]) for key in layer.keys_of(held)]
+            nbytes[held] = [in_memory_nbytes(layer.layer[key]) for key in layer.keys_of(held)]
             numbers = numbers[~layer.values]
         if not numbers.size:
             continue

@@ -9,7 +9,9 @@ from dask.highlevelgraph import HighLevelGraph, Layer
 from dask.typing import Key
 
 from xr_locality.errors import SourceError
-from xr_locality.graph import view
+from xr_locality.graph.layer_keys import key_name
+from xr_locality.graph.layers import is_symbolic, toposort_layers
+from xr_locality.graph.tasks import is_value
 from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer
@@ -159,18 +161,18 @@ def _bound(graph: HighLevelGraph, source: Source) -> set[str]:
     if source.leaves == "reduced":
         return raw
     bound = set(source.layers)
-    for name in view.toposort_layers(graph):
+    for name in toposort_layers(graph):
         if bound & graph.dependencies.get(name, set()):
             bound.add(name)
     return bound
 
 
 def _holds_values(layer: Layer) -> bool:
-    return not view.is_symbolic(layer) and all(map(view.is_value, layer.values()))
+    return not is_symbolic(layer) and all(map(is_value, layer.values()))
 
 
 def _layer_of(graph: HighLevelGraph, key: Key) -> str:
-    name = key[0] if isinstance(key, tuple) and key else key
+    name = key_name(key)
     if isinstance(name, str) and name in graph.layers:
         return name
     return next((each for each, layer in graph.layers.items() if key in layer), "")

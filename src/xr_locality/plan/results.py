@@ -11,8 +11,8 @@ from typing import Any
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_locality.graph import view
 from xr_locality.graph.collections import Bundle
+from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.sizes.estimator import SizeEstimator, Sizes
 
 __all__ = ["Results"]
@@ -92,7 +92,7 @@ class Results:
             yield name, some
 
     def _layer_of(self, key: Key) -> str:
-        name = view.first_word(key)
+        name = key_name(key)
         if isinstance(name, str) and name in self.graph.layers:
             return name
         return next(each for each, layer in self.graph.layers.items() if key in layer)

@@ -17,7 +17,8 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 from numpy.typing import NDArray
 
-from xr_locality.graph import view
+from xr_locality.compat.dask_graph import restrict_blocks
+from xr_locality.graph.layers import count_tasks, embedded_nbytes, is_symbolic
 from xr_locality.graph.task_table import LayerTasks, Structure
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.plan.place import Placed
@@ -29,7 +30,7 @@ __all__ = ["split", "whole"]
 def whole(graph: HighLevelGraph, outputs: Collection[Key], region: Region) -> Partition:
     """Make the one partition of a graph that runs in one region, layers untouched."""
     uploads = sum(
-        view.embedded_nbytes(layer)
+        embedded_nbytes(layer)
         for layer in graph.layers.values()
         if isinstance(layer, MaterializedLayer)
     )
@@ -42,7 +43,7 @@ def whole(graph: HighLevelGraph, outputs: Collection[Key], region: Region) -> Pa
         fetches=(),
         needs={},
         fixed=frozenset(),
-        n_tasks=view.count_tasks(graph),
+        n_tasks=count_tasks(graph),
         n_layers=len(graph.layers),
         upload_nbytes=uploads,
     )
@@ -145,7 +146,7 @@ class _Splitter:
                 if fetches:
                     sizes[layer.name] = int(self.nbytes[layer.start : layer.stop][here].max())
                 kept = self._part(layer, here)
-                if layer.name in fetched and view.is_symbolic(kept):
+                if layer.name in fetched and is_symbolic(kept):
                     # The engine adds fetches to this layer, which must therefore list its tasks.
                     kept = MaterializedLayer(dict(kept), annotations=kept.annotations)
                 layers[layer.name] = kept
@@ -184,7 +185,7 @@ class _Splitter:
             return self.graph.layers[layer.name]
         numbers = layer.start + here.nonzero()[0]
         if isinstance(layer.layer, Blockwise):
-            return view.restrict_blocks(layer.layer, map(tuple, layer.blocks(numbers).tolist()))
+            return restrict_blocks(layer.layer, map(tuple, layer.blocks(numbers).tolist()))
         tasks = {key: layer.layer[key] for key in layer.keys_of(numbers)}
         return MaterializedLayer(tasks, annotations=layer.layer.annotations)
 

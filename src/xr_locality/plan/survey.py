@@ -9,10 +9,18 @@ from typing import Any
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 
+from xr_locality.compat.dask_graph import is_future
 from xr_locality.errors import EndpointError, RegionError
-from xr_locality.graph import view
 from xr_locality.graph.collections import Part
+from xr_locality.graph.layers import (
+    ancestors,
+    embedded_objects,
+    holds_futures,
+    toposort_layers,
+    writes_chunks,
+)
 from xr_locality.graph.persisted import KEPT
+from xr_locality.graph.tasks import future_address
 from xr_locality.regions.chain import Chain
 from xr_locality.regions.detection import Detection
 from xr_locality.regions.region import LOCAL, Region
@@ -122,13 +130,13 @@ class _Surveyor:
         self, name: str, layer: Layer, found: tuple[Found, ...], clusters: tuple[str, ...]
     ) -> None:
         tagged = layer_tag(name)
-        if view.writes(layer):
+        if writes_chunks(layer):
             self._target(name, found)
             return
         regions = {self._region(each, name, tagged) for each in found}
         held = {self._cluster(address) for address in clusters} - {None}
         regions |= held
-        if len(held) == 1 and not view.holds_futures(layer):
+        if len(held) == 1 and not holds_futures(layer):
             # Inside of tasks: these run where the values are.
             self.pins[name] = next(iter(held))  # type: ignore[assignment]
         if tagged is not None and not found:
@@ -236,8 +244,8 @@ class _Surveyor:
         tagged = layer_tag(name)
         found_in = find_sources_of_each(layer.mapping.values())
         for (key, value), found in zip(layer.mapping.items(), found_in, strict=True):
-            if view.is_future(value):
-                regions = [self._cluster(view.future_address(value))]
+            if is_future(value):
+                regions = [self._cluster(future_address(value))]
             else:
                 regions = [self._region(each, name, tagged) for each in found]
             known = tuple(dict.fromkeys(each for each in regions if each is not None))
@@ -308,9 +316,9 @@ def survey(
         Futures of clusters that nobody knows, malformed tags.
     """
     surveyor = _Surveyor(chain, unknown, find_cluster, _variables_by_layer(graph, parts))
-    names = [name for name in view.toposort_layers(graph) if name in surveyor.variables]
+    names = [name for name in toposort_layers(graph) if name in surveyor.variables]
     found_in = {
-        name: find_sources_and_clusters(view.embedded(graph.layers[name])) for name in names
+        name: find_sources_and_clusters(embedded_objects(graph.layers[name])) for name in names
     }
     chain.ask(each.store for found, _ in found_in.values() for each in found)
     for name in names:
@@ -335,7 +343,7 @@ def _variables_by_layer(graph: HighLevelGraph, parts: Iterable[Part]) -> dict[st
     """Name the variables that need each layer; layers that nobody needs are absent."""
     named: dict[str, dict[str, None]] = {}
     for part in parts:
-        for layer in view.ancestors(graph, part.layers):
+        for layer in ancestors(graph, part.layers):
             named.setdefault(layer, {})
             if part.variable is not None:
                 named[layer][part.variable] = None

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from dask.highlevelgraph import HighLevelGraph, Layer
 from dask.typing import Key
 
-from xr_locality.graph import view
-from xr_locality.graph.collections import Bundle, Part, is_expression
+from xr_locality.graph.collections import Bundle, Part, has_expression
+from xr_locality.graph.layers import ancestors
 from xr_locality.plan.model import Partition, Plan
 from xr_locality.regions.region import Region
 
@@ -74,7 +74,7 @@ class RegionProgram:
         if len(self.groups) == 1:
             return self.graph
         # In the graph's order: which tasks of a chain dask fuses depends on it.
-        needed = view.ancestors(self.graph, group.layers)
+        needed = ancestors(self.graph, group.layers)
         return HighLevelGraph(
             {name: layer for name, layer in self.graph.layers.items() if name in needed},
             {name: needs for name, needs in self.graph.dependencies.items() if name in needed},
@@ -83,7 +83,7 @@ class RegionProgram:
     def is_rewritten(self, group: OutputGroup) -> bool:
         """Return whether a layer that a group of outputs needs was replaced."""
         before = self.partition.graph.layers
-        needed = view.ancestors(self.graph, group.layers)
+        needed = ancestors(self.graph, group.layers)
         return any(self.graph.layers[name] is not before.get(name) for name in needed)
 
 
@@ -165,7 +165,7 @@ def _groups(bundle: Bundle) -> Iterator[OutputGroup]:
     alike: dict[Any, list[Part]] = {}
     for part in bundle.parts:
         optimizer = getattr(part.collection, "__dask_optimize__", None)
-        if is_expression(part.collection):
+        if has_expression(part.collection):
             yield OutputGroup(
                 keys=tuple(part.flat_keys()),
                 layers=frozenset(part.layers),

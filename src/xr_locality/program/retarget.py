@@ -17,7 +17,7 @@ import cloudpickle
 from dask.highlevelgraph import HighLevelGraph, Layer
 
 from xr_locality.errors import LocalityError, SourceError
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects
 from xr_locality.program.executable import replace_layers
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
@@ -103,7 +103,7 @@ def retarget(graph: HighLevelGraph, copies: Copies) -> HighLevelGraph:
     """
     graph = replace_layers(graph, copies.layers, lambda _, layer: swap(layer, copies.of))
     for name in sorted(copies.layers & graph.layers.keys()):
-        for found in find_sources(view.embedded(graph.layers[name])):
+        for found in find_sources(embedded_objects(graph.layers[name])):
             if (replica := copies.replicas.get(found.group)) is not None:
                 raise SourceError(
                     f"{str(found.group)!r} is read by {found.detail or 'something'} in a way that "
@@ -211,7 +211,7 @@ def _arrays_in(dataset: Any) -> dict[str, Any]:
         return array
 
     for layer in dataset.__dask_graph__().layers.values():
-        if any(True for _ in find_sources(view.embedded(layer))):
+        if any(True for _ in find_sources(embedded_objects(layer))):
             _Pickler(io.BytesIO(), note).dump(layer)
     return arrays
 

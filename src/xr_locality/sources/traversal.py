@@ -21,7 +21,8 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
-from dask._task_spec import Alias, DataNode, Task, TaskRef
+
+from xr_locality.compat.dask_graph import Alias, DataNode, Task, TaskRef
 
 # The names of dask that other finders need, from the one module that knows them.
 __all__ = ["Task", "TaskRef", "Way", "way_into"]

@@ -17,7 +17,6 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from dask._task_spec import Task, TaskRef
 from dask.local import get_sync
 from dask.typing import Key
 from distributed import Client
@@ -30,6 +29,7 @@ from hypothesis.extra import numpy as npst
 
 import xr_locality as xl
 from support.answers import assert_same, compute_plainly
+from xr_locality.compat.dask_graph import Task, TaskRef
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped, ship
 

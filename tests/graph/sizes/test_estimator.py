@@ -12,8 +12,8 @@ import pytest
 from dask.highlevelgraph import HighLevelGraph
 
 from support.measured_sizes import compared
-from xr_locality.graph import view
 from xr_locality.graph.collections import unpack
+from xr_locality.graph.layers import writes_chunks
 from xr_locality.graph.persisted import HeldValue, hold, reveal
 from xr_locality.graph.sizes.estimator import ANNOTATION, GUESSED_NBYTES, Size, SizeEstimator
 from xr_locality.regions.region import Region
@@ -226,6 +226,6 @@ def test_written_chunks_have_the_size_of_what_their_tasks_say() -> None:
     bundle = unpack(stored)
     graph = bundle.graph()
     estimator = SizeEstimator(graph=graph, parts=bundle.parts)
-    (name,) = (name for name, layer in graph.layers.items() if view.writes(layer))
+    (name,) = (name for name, layer in graph.layers.items() if writes_chunks(layer))
     keys = [key for key in graph.layers[name] if isinstance(key, tuple) and key[0] == name]
     assert estimator.of_keys(name, keys).nbytes.max() < 100

@@ -16,7 +16,7 @@ from typing import Any, Final
 import cloudpickle
 from dask.highlevelgraph import Layer
 
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects, holds_futures
 
 __all__ = ["COMPARED", "Difference", "compare", "installed", "needed_by"]
 
@@ -126,9 +126,9 @@ def needed_by(layers: Iterable[Layer]) -> frozenset[str]:
     """
     found: set[str] = set()
     for layer in layers:
-        if view.holds_futures(layer):
+        if holds_futures(layer):
             continue
-        sample = list(islice(view.embedded(layer), _SAMPLE))
+        sample = list(islice(embedded_objects(layer), _SAMPLE))
         try:
             # Out of band, and dropped: arrays are not copied.
             pickled = cloudpickle.dumps(sample, protocol=5, buffer_callback=_drop)

@@ -33,7 +33,7 @@ from xr_locality.execution.checks.environment import (
 )
 from xr_locality.execution.checks.trial_reads import Read, reads_of
 from xr_locality.execution.ship import Shipped, ship
-from xr_locality.graph import view
+from xr_locality.graph.layers import writes_chunks
 from xr_locality.program.executable import Program, RegionProgram
 from xr_locality.regions.region import Region
 from xr_locality.regions.store import without_secrets
@@ -213,7 +213,9 @@ def _want(part: RegionProgram, known: _Known, read_by: Iterable[str]) -> _Wanted
     if len(known.layers) > _MOST_LAYERS:
         known.layers.clear()
     layers = {name: layer for name, layer in part.graph.layers.items() if name not in known.layers}
-    reading = [layers[name] for name in read_by if name in layers and not view.writes(layers[name])]
+    reading = [
+        layers[name] for name in read_by if name in layers and not writes_chunks(layers[name])
+    ]
     return _Wanted(
         layers=frozenset(layers),
         packages=needed_by(layers.values()) - known.packages,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dask.highlevelgraph import HighLevelGraph
 
 from xr_locality.errors import raise_together
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects
 from xr_locality.plan.model import Partition, Plan, Transfer
 from xr_locality.plan.residency import Residency
 from xr_locality.plan.survey import Source
@@ -88,5 +88,5 @@ def _reads(partition: Partition, source: Source) -> bool:
     return any(
         found.group in groups
         for name in partition.graph.layers.keys() & source.layers.keys()
-        for found in find_sources(view.embedded(partition.graph.layers[name]))
+        for found in find_sources(embedded_objects(partition.graph.layers[name]))
     )

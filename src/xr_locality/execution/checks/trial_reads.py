@@ -13,7 +13,7 @@ from dask.highlevelgraph import Layer
 from xarray.backends.file_manager import CachingFileManager
 
 from xr_locality.execution import remote
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found
 from xr_locality.sources.search import find_readers
@@ -50,7 +50,7 @@ def reads_of(layers: Iterable[Layer]) -> list[Read]:
         One for each source, in the order met, of at most 20 in a bucket. Kinds of objects
         that nobody knows how to read a little of are left out.
     """
-    objects = (held for layer in layers for held in view.embedded(layer))
+    objects = (held for layer in layers for held in embedded_objects(layer))
     reads: dict[Store, Read] = {}
     n_in: dict[tuple[str, str, str | None, str | None], int] = {}
     for reader, found in find_readers(objects):

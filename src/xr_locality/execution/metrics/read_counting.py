@@ -12,7 +12,7 @@ from dask.highlevelgraph import Layer
 
 from xr_locality.execution.remote.counting_store import CountingStore
 from xr_locality.execution.ship import ship
-from xr_locality.graph import view
+from xr_locality.graph.layers import embedded_objects, holds_futures, is_symbolic, writes_chunks
 from xr_locality.program.executable import Program, replace_layers
 from xr_locality.program.retarget import swap
 from xr_locality.regions.region import LOCAL, Region
@@ -102,12 +102,12 @@ class _Swapper:
 
     def swap_layer(self, name: str, layer: Layer) -> Layer:
         """Return the layer whose arrays count; the same where none can."""
-        if view.holds_futures(layer) or view.writes(layer):
+        if holds_futures(layer) or writes_chunks(layer):
             return layer
-        held = {found.group for found in find_sources(view.embedded(layer))}
+        held = {found.group for found in find_sources(embedded_objects(layer))}
         self._counted = set()
         swapped = layer
-        if view.is_symbolic(layer) or len(layer) <= _MOST_TASKS:
+        if is_symbolic(layer) or len(layer) <= _MOST_TASKS:
             try:
                 swapped = swap(layer, self._copy_of)
             except Exception as error:  # noqa: BLE001  # A layer may hold anything.

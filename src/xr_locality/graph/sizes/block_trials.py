@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dask._task_spec import GraphNode, Task
 from dask.blockwise import Blockwise
 from dask.typing import Key
 
-from xr_locality.graph import view
+from xr_locality.compat.dask_graph import GraphNode, Task, block_of
 from xr_locality.graph.sizes import size_rules
 from xr_locality.graph.sizes.block_inputs import BlockInputs
 from xr_locality.graph.sizes.blocks import Blocks, combine
@@ -76,7 +75,7 @@ class BlockTrial:
         Labels at hand count as arrays like others first, and then as they are.
         """
         first, last = self._samples()
-        task = view.block_of(self.layer, first)
+        task = block_of(self.layer, first)
         if not isinstance(task, Task):
             return None
         if size_rules.has_rule(task):
@@ -187,7 +186,7 @@ class BlockTrial:
             pattern=map_leaves(combined, learnt.pattern),
             guess=learnt.guess,
         )
-        node = view.block_of(self.layer, other)
+        node = block_of(self.layer, other)
         real = self.tasks.describe(node, self._described_inputs(node), of_array=self.of_array)
         return blocks if same_bytes(real, blocks.at(other)) else None
 

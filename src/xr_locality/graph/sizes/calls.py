@@ -13,9 +13,9 @@ from types import BuiltinMethodType, ModuleType
 from typing import Any, Final
 
 import numpy as np
-from dask._task_spec import DataNode, GraphNode, NestedContainer, Task, TaskRef
 from dask.typing import Key
 
+from xr_locality.compat.dask_graph import DataNode, GraphNode, NestedContainer, Task, TaskRef
 from xr_locality.graph.sizes.descriptions import Description, Known, Packed, Shaped, Unknown, leaves
 
 __all__ = ["literal_lengths", "literals", "name_of", "refusal", "signature", "steps_of"]

@@ -19,9 +19,11 @@ from dask.typing import Key
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
-from xr_locality.graph import view
-from xr_locality.graph.collections import Part, is_expression
-from xr_locality.graph.layer_keys import Overlap
+from xr_locality.compat.dask_expressions import node_metas
+from xr_locality.graph.collections import Part, has_expression
+from xr_locality.graph.layer_keys import key_name
+from xr_locality.graph.layers import is_symbolic, writes_chunks
+from xr_locality.graph.overlap import Overlap
 from xr_locality.graph.sizes.blocks import Blocks, of_chunks
 from xr_locality.graph.sizes.descriptions import (
     Description,
@@ -102,7 +104,7 @@ class SizeEstimator:
 
     def __post_init__(self) -> None:
         for part in self.parts:
-            if is_expression(part.collection):
+            if has_expression(part.collection):
                 self._scalars |= _scalars(part.collection.expr)
         results: dict[str, Blocks] = {}
         for part in self.parts:
@@ -131,7 +133,7 @@ class SizeEstimator:
         said = self._said(layer)
         if said is not None:
             return Size(said(key))
-        if self._scalars and (nbytes := self._scalars.get(view.first_word(key))) is not None:
+        if self._scalars and (nbytes := self._scalars.get(key_name(key))) is not None:
             return Size(nbytes)
         return self._size(layer, self._describer.key(layer, key))
 
@@ -229,7 +231,7 @@ class SizeEstimator:
         if said is None and known is not None:
             return Size(max(known.total(), 1), self._guess(layer, known.pattern))
         here = self.graph.layers[layer]
-        if view.is_symbolic(here) and not isinstance(here, Blockwise):
+        if is_symbolic(here) and not isinstance(here, Blockwise):
             return self._size(layer, _NOTHING)
         keys = here.get_output_keys() if isinstance(here, Blockwise) else here
         sizes = self.of_keys(layer, sorted(keys, key=repr))
@@ -240,7 +242,7 @@ class SizeEstimator:
         here = self.graph.layers[layer]
         said = (here.annotations or {}).get(ANNOTATION)
         if said is None:
-            return (lambda _: _WRITTEN_NBYTES) if view.writes(here) else None
+            return (lambda _: _WRITTEN_NBYTES) if writes_chunks(here) else None
         if callable(said):
             return lambda key: max(int(parse_bytes(said(key))), 1)
         nbytes = max(int(parse_bytes(said)), 1)
@@ -276,13 +278,12 @@ def stated_reason(layer: Layer) -> str:
 
 
 def _scalars(expression: Any) -> dict[str, int]:
-    """Measure what an expression's nodes make that are single values, by their names."""
-    sizes = {}
-    for node in expression.walk():
-        meta = getattr(node, "_meta", None)
-        if isinstance(meta, (np.generic, bool, int, float, complex)):
-            sizes[node._name] = max(measure(meta), 1)
-    return sizes
+    """Measure the results of an expression's nodes that are single values, by their names."""
+    return {
+        name: max(measure(meta), 1)
+        for name, meta in node_metas(expression)
+        if isinstance(meta, (np.generic, bool, int, float, complex))
+    }
 
 
 def _dtype(collection: Any) -> np.dtype[Any] | None:

@@ -18,18 +18,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-from dask._task_spec import GraphNode, Task
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 
-from xr_locality.graph import view
+from xr_locality.compat.dask_graph import GraphNode, Task, block_of, is_future
+from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.sizes import calls, size_rules
 from xr_locality.graph.sizes.block_trials import BlockTrial
 from xr_locality.graph.sizes.blocks import Blocks
 from xr_locality.graph.sizes.descriptions import Description, Shaped, Unknown, is_unknown, leaves
 from xr_locality.graph.sizes.stated import fitted, stated
 from xr_locality.graph.sizes.task_values import TaskValues
+from xr_locality.graph.tasks import as_node, is_value, taken_from
 
 __all__ = ["Describer"]
 
@@ -134,7 +135,7 @@ class Describer:
 
     def home(self, key: Key, near: str) -> str:
         """Find the layer that holds a key, which may be named after another."""
-        name = key[0] if isinstance(key, tuple) and key else key
+        name = key_name(key)
         if isinstance(name, str) and name in self.graph.layers:
             return name
         layer = self.graph.layers[near]
@@ -144,7 +145,7 @@ class Describer:
 
     def __contains__(self, key: Any) -> bool:
         """Whether something in a legacy task names a task of the graph."""
-        name = key[0] if isinstance(key, tuple) and key else key
+        name = key_name(key)
         if isinstance(name, str) and name in self.graph.layers:
             layer = self.graph.layers[name]
             return not isinstance(layer, MaterializedLayer) or key in layer.mapping
@@ -158,7 +159,7 @@ class Describer:
                 for name, layer in self.graph.layers.items()
                 if isinstance(layer, MaterializedLayer)
                 for key in layer.mapping
-                if (key[0] if isinstance(key, tuple) and key else key) != name
+                if key_name(key) != name
             }
         return self._elsewhere
 
@@ -166,9 +167,9 @@ class Describer:
         """Describe a key as a block of its layer, or as a piece that overlaps."""
         layer = self.graph.layers[name]
         value = layer.mapping.get(key, ()) if isinstance(layer, MaterializedLayer) else ()
-        if view.is_future(value):
+        if is_future(value):
             return self._future(name, key)
-        if view.is_value(value):
+        if is_value(value):
             # Whatever the layer states: its value may count, as labels do.
             return None
         known = self.layer(name)
@@ -199,9 +200,9 @@ class Describer:
         if isinstance(layer, Blockwise):
             if not isinstance(key, tuple) or len(key) - 1 != len(layer.output_indices):
                 return None
-            return view.block_of(layer, tuple(map(int, key[1:])))  # type: ignore[arg-type]
+            return block_of(layer, tuple(map(int, key[1:])))  # type: ignore[arg-type]
         if isinstance(layer, MaterializedLayer) and key in layer.mapping:
-            return view.as_node(key, layer.mapping[key], self)
+            return as_node(key, layer.mapping[key], self)
         return None
 
     def _tried(self, name: str, layer: Layer, blocks: Blocks | Unknown) -> Blocks | None:
@@ -249,7 +250,7 @@ class Describer:
                 if not isinstance(layer, MaterializedLayer) or not isinstance(blocks, Blocks):
                     continue
                 for part, value in layer.mapping.items():
-                    whole = view.taken_from(value)
+                    whole = taken_from(value)
                     if whole is None or not isinstance(part, tuple) or part[0] != name:
                         continue
                     if blocks.holds(part[1:]):
@@ -276,9 +277,9 @@ def _believed(layer: Layer, blocks: Blocks | Unknown) -> Blocks | None:
         task: Any = layer.task
     elif isinstance(layer, MaterializedLayer):
         value = next(iter(layer.mapping.values()), None)
-        if view.is_value(value) or view.is_future(value):
+        if is_value(value) or is_future(value):
             return blocks
-        task = view.as_node((), value, ())
+        task = as_node((), value, ())
     else:
         return blocks
     if not isinstance(task, Task):

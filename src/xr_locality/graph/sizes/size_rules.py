@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from dask._task_spec import DataNode, GraphNode, NestedContainer, Task, TaskRef
 from dask.typing import Key
 
+from xr_locality.compat.dask_graph import DataNode, GraphNode, NestedContainer, Task, TaskRef
 from xr_locality.graph.sizes.calls import name_of, steps_of
 from xr_locality.graph.sizes.descriptions import (
     Description,

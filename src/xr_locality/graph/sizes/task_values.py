@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-from dask._task_spec import DataNode, GraphNode, Task
 from dask.typing import Key
 
-from xr_locality.graph import view
+from xr_locality.compat.dask_graph import DataNode, GraphNode, Task, is_barrier
 from xr_locality.graph.sizes import calls, size_rules
 from xr_locality.graph.sizes.descriptions import (
     Description,
@@ -24,6 +23,7 @@ from xr_locality.graph.sizes.descriptions import (
 )
 from xr_locality.graph.sizes.trial import Laboratory, NotLearntError
 from xr_locality.graph.sizes.unfold import unfold
+from xr_locality.graph.tasks import target_of
 
 __all__ = ["TaskValues", "forget", "numbered", "tame"]
 
@@ -60,9 +60,9 @@ class TaskValues:
         if isinstance(node, DataNode):
             objects = isinstance(node.value, np.ndarray) and node.value.dtype.hasobject
             return describe(node.value) if objects else Known(value=node.value)
-        if (target := view.target_of(node)) is not None:
+        if (target := target_of(node)) is not None:
             return inputs[target]
-        if view.is_barrier(node):
+        if is_barrier(node):
             return Known(value=0)
         assert isinstance(node, Task)
         if (found := size_rules.rule_for(node, inputs)) is not None:

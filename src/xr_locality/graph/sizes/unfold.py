@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dask._task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
 from dask.typing import Key
 
+from xr_locality.compat.dask_graph import Alias, DataNode, GraphNode, List, Task, TaskRef
 from xr_locality.graph.sizes.calls import name_of
 
 __all__ = ["unfold"]
