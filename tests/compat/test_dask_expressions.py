@@ -12,6 +12,7 @@ from xr_locality.compat.dask_expressions import (
     graph_operands,
     is_expression,
     join_expressions,
+    meta_of,
     node_metas,
 )
 
@@ -68,3 +69,5 @@ def test_metas_of_frames() -> None:
     assert is_expression(frame.expr)
     metas = dict(node_metas(frame.a.sum().expr))
     assert frame.a.sum().expr._name in metas
+    assert meta_of(ARRAY).shape == (0,)
+    assert meta_of(1) is None

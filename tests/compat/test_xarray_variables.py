@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from xarray.core import indexing
 
-from xr_locality.compat.xarray_variables import data_of, in_memory
+from xr_locality.compat.xarray_variables import data_of, in_memory, is_loaded
 from xr_locality.errors import MissingDependencyError
 
 
@@ -21,6 +21,8 @@ def test_variables() -> None:
     assert in_memory(xr.IndexVariable("x", np.arange(3)))
     wrapped = indexing.LazilyIndexedArray(np.ones(3))
     assert not in_memory(xr.Variable("x", wrapped))
+    assert not is_loaded(xr.Variable("x", wrapped))
+    assert is_loaded(np.ones(3))
 
 
 def test_variable_of_another_layout() -> None:

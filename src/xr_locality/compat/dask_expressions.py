@@ -38,6 +38,7 @@ __all__ = [
     "graph_operands",
     "is_expression",
     "join_expressions",
+    "meta_of",
     "node_metas",
 ]
 
@@ -85,5 +86,10 @@ def graph_operands(expression: Expr | Mapping[Key, Any]) -> list[HLGExpr]:
 def node_metas(expression: Expr) -> Iterator[tuple[str, Any]]:
     """List the names and the metas of an expression's nodes."""
     for node in expression.walk():
-        if (meta := getattr(node, "_meta", None)) is not None:
+        if (meta := meta_of(node)) is not None:
             yield node._name, meta
+
+
+def meta_of(collection: object) -> Any:
+    """Get the empty array or frame that a collection states itself to be; None if it has none."""
+    return getattr(collection, "_meta", None)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xr_locality.compat.private_names import missing_name
 
-__all__ = ["data_of", "in_memory"]
+__all__ = ["data_of", "in_memory", "is_loaded"]
 
 _VERIFIED: Final = "2026.9.0"
 
@@ -33,3 +33,8 @@ def in_memory(variable: xr.Variable) -> bool:
         return isinstance(variable, xr.IndexVariable) or variable._in_memory
     except AttributeError:
         raise missing_name("xarray", "Variable._in_memory", verified=_VERIFIED) from None
+
+
+def is_loaded(array: object) -> bool:
+    """Whether the values of a variable or of any other array are in memory, as far as it says."""
+    return bool(getattr(array, "_in_memory", True))

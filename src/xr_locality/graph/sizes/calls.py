@@ -16,6 +16,7 @@ import numpy as np
 from dask.typing import Key
 
 from xr_locality.compat.dask_graph import DataNode, GraphNode, NestedContainer, Task, TaskRef
+from xr_locality.compat.xarray_variables import is_loaded
 from xr_locality.graph.sizes.descriptions import Description, Known, Packed, Shaped, Unknown, leaves
 
 __all__ = ["literal_lengths", "literals", "name_of", "refusal", "signature", "steps_of"]
@@ -168,8 +169,7 @@ def _is_handle(value: Any) -> bool:
     # Indexes, and what xarray wraps them in.
     if type(value).__module__.partition(".")[0] == "pandas" or "Pandas" in type(value).__name__:
         return False
-    # What xarray itself asks before it loads a variable.
-    return not (hasattr(value, "__array_ufunc__") and getattr(value, "_in_memory", True))
+    return not (hasattr(value, "__array_ufunc__") and is_loaded(value))
 
 
 def signature(item: Any, inputs: Mapping[Key, Description]) -> Hashable:

@@ -19,7 +19,7 @@ from dask.typing import Key
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
-from xr_locality.compat.dask_expressions import node_metas
+from xr_locality.compat.dask_expressions import meta_of, node_metas
 from xr_locality.graph.collections import Part, has_expression
 from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.layers import is_symbolic, writes_chunks
@@ -111,7 +111,7 @@ class SizeEstimator:
             chunks, dtype = getattr(part.collection, "chunks", None), _dtype(part.collection)
             if chunks is None or dtype is None or np.isnan(sum(map(sum, chunks))):
                 continue
-            meta = getattr(part.collection, "_meta", None)
+            meta = meta_of(part.collection)
             masked = isinstance(meta, np.ma.MaskedArray)
             results[part.collection.name] = of_chunks(chunks, dtype, masked=masked)
         self._describer = Describer(self.graph, results)
