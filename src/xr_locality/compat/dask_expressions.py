@@ -40,6 +40,7 @@ __all__ = [
     "join_expressions",
     "meta_of",
     "node_metas",
+    "sequence_operands",
 ]
 
 #: Beginning of the name of the layer that ``dask._expr.HLGFinalizeCompute`` puts on top of a
@@ -81,6 +82,11 @@ def graph_operands(expression: Expr | Mapping[Key, Any]) -> list[HLGExpr]:
     if isinstance(expression, _HLGExprSequence):
         return list(expression.operands)
     return []
+
+
+def sequence_operands(expression: Expr | Mapping[Key, Any]) -> list[Expr]:
+    """List the expressions that are computed together; none for a single one or a graph."""
+    return list(expression.operands) if isinstance(expression, _ExprSequence) else []
 
 
 def node_metas(expression: Expr) -> Iterator[tuple[str, Any]]:

@@ -20,11 +20,17 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import is_namedtuple_instance
 
+from xr_locality.compat.dask_array import (
+    LoweredArray,
+    is_array_expression,
+    lower,
+    refuse_query_planning,
+)
 from xr_locality.compat.dask_expressions import is_expression
 from xr_locality.compat.xarray_variables import data_of, in_memory
 from xr_locality.graph.persisted import reveal
 
-__all__ = ["Bundle", "Part", "has_expression", "unpack"]
+__all__ = ["Bundle", "Part", "has_expression", "part_of_expression", "unpack"]
 
 _XarrayObject: TypeAlias = xr.DataTree | xr.Dataset | xr.DataArray | xr.Variable
 
@@ -43,16 +49,21 @@ class Part:
         Its output keys, nested as the collection nests them.
     variable : str or None
         Name of the xarray variable that this is, if it is one.
+    layer : str or None
+        The layer that makes the output keys, where the collection does not say.
     """
 
     collection: Any
     graph: HighLevelGraph
     keys: list[Any]
     variable: str | None
+    layer: str | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that make the output keys."""
+        if self.layer is not None:
+            return (self.layer,)
         stated: tuple[str, ...] = getattr(self.collection, "__dask_layers__", tuple)()
         known = tuple(name for name in stated if name in self.graph.layers)
         return known or tuple(self.graph.layers)
@@ -98,16 +109,17 @@ class Bundle:
 
 @dataclass(slots=True)
 class _Collector:
-    """Gathers parts, each collection once, and hands out their positions."""
+    """Gathers collections, each once, and hands out their positions."""
 
-    parts: list[Part] = field(default_factory=list)
+    #: Each collection, with the name of the xarray variable that it is, if it is one.
+    found: list[tuple[Any, str | None]] = field(default_factory=list)
     positions: dict[Hashable, int] = field(default_factory=dict)
 
     def add(self, collection: Any, *, variable: str | None = None) -> int:
         identity = _identity(collection)
         if (position := self.positions.get(identity)) is None:
-            position = self.positions[identity] = len(self.parts)
-            self.parts.append(make_part(collection, variable=variable))
+            position = self.positions[identity] = len(self.found)
+            self.found.append((collection, variable))
         return position
 
 
@@ -154,11 +166,39 @@ def unpack(*objects: Any) -> Bundle:
     collections, repack = unpack_collections(*[_hide(item) for item in objects])
     collector = _Collector()
     rebuilders = [_take_apart(item, collector) for item in collections]
+    parts = make_parts(collector.found)
 
     def rebuild(values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(repack([make(values) for make in rebuilders]))
 
-    return Bundle(parts=tuple(collector.parts), rebuild=rebuild)
+    return Bundle(parts=parts, rebuild=rebuild)
+
+
+def make_parts(collections: Sequence[tuple[Any, str | None]]) -> tuple[Part, ...]:
+    """Make a part of each dask collection, with the name of the variable that it is.
+
+    Arrays that are expressions (dask-array's) are optimised together, so that what they
+    share is computed once.
+    """
+    arrays = [each for each, _ in collections if is_array_expression(each)]
+    lowered = iter(lower([each.expr for each in arrays]))
+    return tuple(
+        part_of_expression(collection, next(lowered), variable=variable)
+        if is_array_expression(collection)
+        else make_part(collection, variable=variable)
+        for collection, variable in collections
+    )
+
+
+def part_of_expression(collection: Any, array: LoweredArray, *, variable: str | None) -> Part:
+    """Make a part of an array of dask-array."""
+    return Part(
+        collection=collection,
+        graph=reveal(array.graph),
+        keys=array.keys,
+        variable=variable,
+        layer=array.layer,
+    )
 
 
 def make_part(collection: Any, *, variable: str | None = None) -> Part:
@@ -167,6 +207,7 @@ def make_part(collection: Any, *, variable: str | None = None) -> Part:
     A DataFrame is an expression: it is optimised without fusing, or column
     projections would be lost when its graph is split.
     """
+    refuse_query_planning(collection)
     if has_expression(collection):
         collection = collection.optimize(fuse=False)
     graph = collection.__dask_graph__()

@@ -19,7 +19,14 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from dask.utils import ensure_dict
 
-from xr_locality.compat.dask_expressions import FINALIZE, Expr, HLGExpr, graph_operands
+from xr_locality.compat.dask_array import LoweredArray, array_in, lower
+from xr_locality.compat.dask_expressions import (
+    FINALIZE,
+    Expr,
+    HLGExpr,
+    graph_operands,
+    sequence_operands,
+)
 from xr_locality.compat.dask_graph import Task
 from xr_locality.graph.collections import Bundle, Part
 from xr_locality.graph.persisted import reveal
@@ -92,6 +99,9 @@ def default_get(expression: Expr | Mapping[Key, Any]) -> Callable[..., Any]:
 def _operands(
     expression: Expr | Mapping[Key, Any], wanted: Iterable[Key]
 ) -> Iterator[tuple[Key, _Wanted]]:
+    if arrays := _arrays_of(expression):
+        yield from _wanted_arrays(arrays)
+        return
     operands = graph_operands(expression)
     if not operands:
         # DataFrames: their expression has been optimised, and its graph is what there is.
@@ -102,6 +112,27 @@ def _operands(
     for operand in operands:
         for key in flatten(operand.__dask_keys__()):
             yield key, _wanted(operand, key)
+
+
+def _arrays_of(expression: Expr | Mapping[Key, Any]) -> dict[Key, Any]:
+    """Get the arrays of dask-array that are to be assembled, if there is nothing else."""
+    arrays = {
+        key: array_in(each)
+        for each in sequence_operands(expression)
+        for key in flatten(each.__dask_keys__())
+    }
+    complete = all(isinstance(key, str) for key in arrays) and None not in arrays.values()
+    return arrays if complete else {}
+
+
+def _wanted_arrays(arrays: Mapping[Key, Any]) -> Iterator[tuple[Key, _Wanted]]:
+    for key, array in zip(arrays, lower(list(arrays.values())), strict=True):
+
+        def finish(values: Mapping[Key, Any], array: LoweredArray = array) -> Any:
+            return array.finish(_nest(array.keys, values))
+
+        needed = tuple(flatten([array.keys]))
+        yield key, _Wanted(graph=reveal(array.graph), needed=needed, finish=finish, optimizer=None)
 
 
 def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
@@ -121,6 +152,12 @@ def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
 def _assembles(name: Any) -> bool:
     """Whether a layer is the one that ``HLGFinalizeCompute`` puts on top of a collection."""
     return isinstance(name, str) and name.startswith(FINALIZE)
+
+
+def _nest(keys: Any, values: Mapping[Key, Any]) -> Any:
+    if isinstance(keys, list):
+        return [_nest(key, values) for key in keys]
+    return values[keys]
 
 
 def _only(values: Mapping[Key, Any]) -> Any:
