@@ -171,22 +171,6 @@ PRIVATE_ELSEWHERE: dict[str, set[str]] = {
     "xr_locality.execution.runner": {"_getframe"},
     # Python's own; without it, the documented `atexit` serves.
     "xr_locality.execution.session_resources": {"_register_atexit"},
-    "xr_locality.regions.metadata": {"_0"},
-    "xr_locality.sources.storage.dataframe": {
-        "_file_size",
-        "_filesystem",
-        "_fragment",
-        "_fragment_packed",
-    },
-    "xr_locality.sources.storage.files": {"_cache"},
-    "xr_locality.sources.storage.hdf5": {"_inmemory"},
-    "xr_locality.sources.storage.icechunk": {"_0", "_session"},
-    "xr_locality.sources.storage.kerchunk": {"_get_chunk_sizes", "_strip_protocol"},
-    "xr_locality.sources.storage.netcdf": {"_group", "_h5ds", "_manager"},
-    "xr_locality.sources.storage.raster": {"_args", "_opener"},
-    "xr_locality.sources.storage.virtualizarr": {"_group", "_lengths", "_paths", "_registry"},
-    "xr_locality.sources.storage.xarray": {"_args", "_data", "_kwargs", "_opener"},
-    "xr_locality.sources.storage.zarr": {"_store", "_store_dict"},
     "xr_locality.testing.testbed": {"_loop_runner"},
 }
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from xr_locality.compat.icechunk import container_options
 from xr_locality.errors import RegionError
 from xr_locality.regions.cloud_regions import known_regions
 from xr_locality.regions.detectors.hostnames import read_hostname
@@ -93,7 +94,7 @@ def client_options(config: object) -> dict[str, Any]:
     dict
         Options for :meth:`xr_locality.regions.store.Store.at`, without anything secret.
     """
-    inner = getattr(config, "_0", config)
+    inner = container_options(config)
     named = {
         "region": getattr(inner, "region", None),
         "endpoint_url": getattr(inner, "endpoint_url", None),

@@ -8,8 +8,10 @@ from itertools import chain, compress, islice, repeat
 from operator import attrgetter, is_
 from typing import Final
 
+from xr_locality.errors import LocalityError, MissingDependencyError
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, SourceFinder
+from xr_locality.sources.finder_failure import warn_of_failure
 from xr_locality.sources.finder_registry import finders
 from xr_locality.sources.storage.futures import CLUSTER
 from xr_locality.sources.traversal import Task, Way, way_into
@@ -228,13 +230,23 @@ class _Walker:
 
     def _ask(self, obj: object) -> tuple[Found, ...] | None:
         for finder in self._finders:
-            if (found := finder.find(obj, self.walk)) is not None:
-                listed = tuple(found)
+            if (listed := self._find(finder, obj)) is not None:
                 if listed and self._readers is not None:
                     self._readers.append((obj, listed))
                 return listed
         self._strangers += 1
         return None
+
+    def _find(self, finder: SourceFinder, obj: object) -> tuple[Found, ...] | None:
+        """Ask one finder; an object that it fails on is a source of unknown region."""
+        try:
+            found = finder.find(obj, self.walk)
+            return None if found is None else tuple(found)
+        except Exception as err:
+            if isinstance(err, LocalityError) and not isinstance(err, MissingDependencyError):
+                raise
+            warn_of_failure(finder, obj, err)
+            return (Found.unknown(obj, detail=f"the finder {finder.name!r} failed"),)
 
     def _rare(self, batch: list[object]) -> dict[int, object] | None:
         """List by id what a batch holds but plain data; None if each is to be looked at.

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from xr_locality.compat.zarr import run_in_loop
+
 __all__ = ["MOST_CHUNKS", "ask_once", "generic_nbytes", "is_metadata", "n_pieces"]
 
 logger = logging.getLogger(__name__)
@@ -76,11 +78,9 @@ def generic_nbytes(store: Any, path: str) -> int | None:
     int or None
         None where the store cannot list, or holds too many objects.
     """
-    from zarr.core.sync import sync
-
     if not store.supports_listing:
         return None
-    return sync(_generic_nbytes(store, path), timeout=_SECONDS)
+    return run_in_loop(_generic_nbytes(store, path), seconds=_SECONDS)
 
 
 async def _generic_nbytes(store: Any, path: str) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from xr_locality.compat.parquet import fragment_of, packed_fragment, s3_endpoint
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.storage.fsspec import callable_here, store_at
@@ -42,10 +43,8 @@ class DataFrameFinder:
         if package == "pyarrow":
             return _arrow(obj)
         if package == "dask" and "parquet" in rest and type(obj).__name__ == "FragmentWrapper":
-            wrapper: Any = obj
-            if wrapper._fragment is None:
-                return _packed(wrapper)
-            return _fragment(wrapper._fragment, wrapper._file_size)
+            fragment, nbytes = fragment_of(obj)
+            return _packed(obj) if fragment is None else _fragment(fragment, nbytes)
         return None
 
     def _pieces(self, task: Task) -> Iterable[Found] | None:
@@ -119,12 +118,12 @@ def _fragment(fragment: Any, nbytes: int | None) -> Iterable[Found]:
 
 
 def _packed(wrapper: Any) -> Iterable[Found]:
-    _, path, _, _, nbytes = wrapper._fragment_packed
-    if not isinstance(path, str):  # In memory.
+    packed = packed_fragment(wrapper)
+    if not isinstance(packed.path, str):  # In memory.
         return ()
-    if wrapper._filesystem is None:
+    if packed.filesystem is None:
         return (Found.unknown(wrapper, detail="parquet"),)
-    return (_arrow_piece(wrapper._filesystem, path, nbytes),)
+    return (_arrow_piece(packed.filesystem, packed.path, packed.nbytes),)
 
 
 def _arrow_store(fs: Any, path: str) -> Store:
@@ -137,9 +136,5 @@ def _arrow_store(fs: Any, path: str) -> Store:
         return store_at(fs.handler.fs, path)
     options: dict[str, Any] = {}
     if fs.type_name == "s3":
-        # Only its pickled form names the service. It holds credentials, which stay there.
-        _, (state, *_) = fs.__reduce__()
-        host = state.get("endpoint_override") if isinstance(state, dict) else None
-        if host:
-            options["endpoint_url"] = f"{state.get('scheme') or 'https'}://{host}"
+        options["endpoint_url"] = s3_endpoint(fs)
     return Store.at(_ARROW.get(fs.type_name, fs.type_name), path, options)

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from xr_locality.compat.fsspec import attributes, open_instances
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.stored_bytes import ask_once
@@ -69,7 +69,5 @@ def _caches() -> Iterator[str]:
     from fsspec.implementations.cached import SimpleCacheFileSystem, WholeFileCacheFileSystem
 
     for kind in (WholeFileCacheFileSystem, SimpleCacheFileSystem):
-        instances: dict[str, Any] = kind._cache
-        for fs in list(instances.values()):
-            # Plain attribute access would ask the filesystem behind the cache.
-            yield from map(os.path.abspath, object.__getattribute__(fs, "__dict__")["storage"])
+        for fs in open_instances(kind):
+            yield from map(os.path.abspath, attributes(fs)["storage"])

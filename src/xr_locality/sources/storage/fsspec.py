@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from xr_locality.compat.fsspec import attributes
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.stored_bytes import ask_once
@@ -45,7 +46,7 @@ class FsspecFinder:
             inner, directory = peel(obj, "")
             # A filesystem alone may read anything; its paths are with its callers.
             return (Found.at(store_at(inner, directory), detail="directory"),) if directory else ()
-        state = _state(obj)
+        state = attributes(obj)
         fs, path = state.get("fs"), state.get("path")
         if issubclass(type(fs), AbstractFileSystem) and isinstance(path, str):
             # OpenFile, AbstractBufferedFile, LocalFileOpener, MemoryFile, …
@@ -77,14 +78,14 @@ def peel(fs: Any, path: str) -> tuple[Any, str]:
     from fsspec.implementations.dirfs import DirFileSystem
 
     for _ in range(_DEEPEST):
-        kind, state = type(fs), _state(fs)
+        kind, state = type(fs), attributes(fs)
         if issubclass(kind, AsyncFileSystemWrapper):
             fs = state["sync_fs"]
         elif issubclass(kind, CachingFileSystem):
             fs = state["fs"]
         elif issubclass(kind, DirFileSystem):
             fs, path = state["fs"], "/".join(part for part in (state["path"], path) if part)
-        elif issubclass(kind, AbstractArchiveFileSystem) and _state(state.get("fo")).get("fs"):
+        elif issubclass(kind, AbstractArchiveFileSystem) and attributes(state.get("fo")).get("fs"):
             fs, path = state["fo"].fs, state["fo"].path
         else:
             break
@@ -106,7 +107,7 @@ def store_at(fs: Any, path: str) -> Store:
     Store
     """
     fs, path = peel(fs, path)
-    state = _state(fs)
+    state = attributes(fs)
     options = dict(state.get("storage_options") or {})
     options |= {name: state[name] for name in _OPTIONS if state.get(name)}
     if options.get("endpoint"):  # obstore's word for it.
@@ -151,12 +152,3 @@ def callable_here(fs: Any) -> Any:
 def _nbytes(fs: Any, path: str) -> Callable[[], int | None]:
     """Make a question for the size of a file."""
     return ask_once(f"a file in {type(fs).__name__}", lambda: callable_here(fs).size(path))
-
-
-def _state(obj: Any) -> dict[str, Any]:
-    # A caching filesystem's attributes are its target's, except when read like this.
-    try:
-        state = object.__getattribute__(obj, "__dict__")
-    except AttributeError:
-        return {}
-    return state if isinstance(state, dict) else {}

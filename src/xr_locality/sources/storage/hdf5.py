@@ -74,8 +74,6 @@ def _of_netcdf4(obj: Any) -> Iterable[Found]:
     group = obj if variable is None else variable.group()
     if not group.isopen():
         return (_closed(obj),)
-    if getattr(group, "_inmemory", False):
-        return ()
     name = group.filepath()
     found = Found.at(Store.from_url(name)) if "://" in name else local_file(name, obj)
     if variable is None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from xr_locality.compat.icechunk import container_options, is_virtual, storage_fields
+from xr_locality.compat.zarr import run_in_loop
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 
@@ -93,9 +95,6 @@ def _alike(found: list[Found]) -> tuple[Found, ...]:
 
 
 def _look_up(session: Any, path: str) -> frozenset[str]:
-    from icechunk import ChunkType
-    from zarr.core.sync import sync
-
     async def look() -> set[str]:
         coordinates = []
         async for each in session.chunk_coordinates(f"/{path.strip('/')}", batch_size=_BATCH):
@@ -107,31 +106,26 @@ def _look_up(session: Any, path: str) -> frozenset[str]:
             await session.chunk_type_async(f"/{path.strip('/')}", each)
             for each in coordinates[::step]
         ]
-        return {"virtual" if each == ChunkType.VIRTUAL else "native" for each in kinds}
+        return {"virtual" if is_virtual(each) else "native" for each in kinds}
 
     try:
         # An array without a chunk is read from the repository, which has its metadata.
-        return frozenset(sync(look(), timeout=_SECONDS)) or frozenset({"native"})
+        return frozenset(run_in_loop(look(), seconds=_SECONDS)) or frozenset({"native"})
     except Exception as err:  # noqa: BLE001  # Storage raises anything, of groups as well.
         logger.info("Chunks of %r are taken to lie anywhere: %s", path, type(err).__name__)
         return _EITHER
 
 
 def _storage(session: Any) -> Store | None:
-    """Read where a session's storage is out of what it would send to another process."""
-    import msgpack
-
-    # There is no public way to it. The bytes hold credentials, which go no further.
-    state = msgpack.unpackb(session._session.as_bytes(), raw=False, strict_map_key=False)
-    for part in state:
-        if isinstance(part, dict) and part.get("type") == "S3Storage":
-            _, endpoint, *_ = part["config"]
-            return Store.at(
-                "s3", f"{part['bucket']}/{part.get('prefix') or ''}", {"endpoint_url": endpoint}
-            )
-        if isinstance(part, dict) and isinstance(part.get("backend"), dict):
-            return _backend(part["backend"], session)
-    return None
+    """Return the store of a session's storage; None for a kind that is not known."""
+    # The fields hold credentials, which go no further.
+    fields = storage_fields(session)
+    if fields.get("type") == "S3Storage":
+        _, endpoint, *_ = fields["config"]
+        return Store.at(
+            "s3", f"{fields['bucket']}/{fields.get('prefix') or ''}", {"endpoint_url": endpoint}
+        )
+    return _backend(fields["backend"], session)
 
 
 def _backend(backend: Mapping[str, Any], session: Any) -> Store | None:
@@ -180,7 +174,7 @@ _BACKENDS: Final[dict[str, Callable[[Mapping[str, Any], Any], Store]]] = {
 def _containers(config: Any) -> list[Store]:
     places = []
     for container in (config.virtual_chunk_containers or {}).values():
-        options = getattr(container.store, "_0", None)
+        options = container_options(container.store)
         endpoint = getattr(options, "endpoint_url", None)
         if isinstance(options, Mapping):
             endpoint = options.get("endpoint") or options.get("azure_endpoint")

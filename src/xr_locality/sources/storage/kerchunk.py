@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from xr_locality.compat.fsspec import reference_grid, strip_protocol
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.storage.fsspec import peel, store_at
@@ -141,7 +142,7 @@ def _read_field(mapper: Any, field: str) -> _Files:
     """Read the paths of some of an array's records, which stand for the rest."""
     import pyarrow.parquet as pq
 
-    n_chunks = math.prod(mapper._get_chunk_sizes(field))
+    n_chunks = math.prod(reference_grid(mapper, field))
     n_records = math.ceil(n_chunks / mapper.record_size)
     step = max(1, math.ceil((n_records - 1) / (_MOST_RECORDS - 1)))
     records = sorted({*range(0, n_records, step), n_records - 1})
@@ -172,4 +173,4 @@ def _locate(fs: Any, url: str) -> Store:
     inner = fs.fss.get(protocol) or (None if protocol else fs.fss.get(None))
     if inner is None:
         return Store.from_url(url)
-    return store_at(inner, url if protocol in ("http", "https") else inner._strip_protocol(url))
+    return store_at(inner, url if protocol in ("http", "https") else strip_protocol(inner, url))

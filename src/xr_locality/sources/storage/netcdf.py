@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
-from xarray.backends.netCDF4_ import BaseNetCDF4Array
-from xarray.backends.scipy_ import ScipyArrayWrapper
 
+from xr_locality.compat.xarray_backends import (
+    array_manager,
+    is_netcdf_array,
+    is_scipy_array,
+    stored_h5_dataset,
+)
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.stored_bytes import ask_once
 
@@ -28,22 +32,22 @@ class NetcdfFinder:
 
     def find(self, obj: object, walk: Walk) -> Iterable[Found] | None:
         """Return where a variable is; None for other objects."""
-        if not isinstance(obj, BaseNetCDF4Array | ScipyArrayWrapper):
+        if not is_netcdf_array(obj):
             return None
-        datastore, variable = obj.datastore, obj.variable_name
-        path = "/".join(
-            part.strip("/") for part in (getattr(datastore, "_group", None), variable) if part
-        )
-        nbytes = _nbytes(obj)
+        array: Any = obj
+        manager, group = array_manager(array)
+        variable = array.variable_name
+        path = "/".join(part.strip("/") for part in (group, variable) if part)
+        nbytes = _nbytes(array)
         return [
             each.inside(
                 path,
                 detail=f"{_DETAIL} {variable!r}",
                 array_nbytes=nbytes,
-                itemsize=None if nbytes is None else np.dtype(obj.dtype).itemsize,
-                stored_nbytes=ask_once(variable, _question(obj, each.stored_nbytes, nbytes)),
+                itemsize=None if nbytes is None else np.dtype(array.dtype).itemsize,
+                stored_nbytes=ask_once(variable, _question(array, each.stored_nbytes, nbytes)),
             )
-            for each in walk(datastore._manager)
+            for each in walk(manager)
         ]
 
 
@@ -61,13 +65,13 @@ def _nbytes(array: Any) -> int | None:
 def _question(
     array: Any, file_nbytes: Callable[[], int | None], nbytes: int | None
 ) -> Callable[[], int | None]:
-    if isinstance(array, ScipyArrayWrapper):
+    if is_scipy_array(array):
         # netCDF 3 compresses nothing.
         return lambda: nbytes
 
     def ask() -> int | None:
         variables = array.datastore.ds.variables
-        inside = getattr(variables[array.variable_name], "_h5ds", None)
+        inside = stored_h5_dataset(variables[array.variable_name])
         if inside is not None:
             return int(inside.id.get_storage_size())
         # netCDF4 does not say: the file, shared by its variables' sizes in memory.

@@ -12,8 +12,9 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 import numpy as np
-from xarray.backends.file_manager import FileManager
+from xarray.backends import FileManager
 
+from xr_locality.compat.xarray_backends import managed_file
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.storage.files import local_file
@@ -46,11 +47,11 @@ class RasterFinder:
         kind = type(obj)
         if isinstance(obj, FileManager):
             # xarray's or rioxarray's, around rasterio.open or a function of rioxarray.
-            opener = getattr(obj, "_opener", None)
-            if (getattr(opener, "__module__", None) or "").partition(".")[0] not in _PACKAGES:
+            file = managed_file(obj)
+            module: str = getattr(getattr(file, "opener", None), "__module__", None) or ""
+            if file is None or module.partition(".")[0] not in _PACKAGES:
                 return None
-            (name, *_) = obj._args  # type: ignore[attr-defined]
-            return _at(name, obj, walk)
+            return _at(file.arguments[0], obj, walk)
         package = kind.__module__.partition(".")[0]
         if package == "rioxarray" and kind.__name__ == "RasterioArrayWrapper":
             array: Any = obj

@@ -6,9 +6,9 @@ import io
 from collections.abc import Iterable
 from typing import Any, Final
 
-from xarray.backends.common import BackendArray
-from xarray.core.indexing import ExplicitlyIndexed
+from xarray.backends import BackendArray
 
+from xr_locality.compat.xarray_backends import is_indexing_adapter
 from xr_locality.sources.finder import Found, Walk
 
 __all__ = ["UnknownFinder"]
@@ -42,7 +42,7 @@ def _reader(obj: object) -> str | None:
     kind = type(obj)
     if isinstance(obj, BackendArray):
         return "backend array of xarray"
-    if isinstance(obj, ExplicitlyIndexed | io.BytesIO | io.StringIO):
+    if isinstance(obj, io.BytesIO | io.StringIO) or is_indexing_adapter(obj):
         return None
     if kind.__module__.partition(".")[0] in _IN_MEMORY:
         return None

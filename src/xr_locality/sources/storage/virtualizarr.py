@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xr_locality.compat.virtualizarr import manifest_paths, store_contents
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 from xr_locality.sources.storage.obstore import object_store_at
@@ -35,7 +36,8 @@ class VirtualizarrFinder:
             path, obj = obj.path, obj.store
         if not isinstance(obj, ManifestStore):
             return None
-        return _found(_arrays(obj._group, path), obj._registry)
+        group, registry = store_contents(obj)
+        return _found(_arrays(group, path), registry)
 
 
 def _arrays(group: Any, path: str) -> list[Any]:
@@ -53,10 +55,10 @@ def _found(arrays: Iterable[Any], registry: Any) -> tuple[Found, ...]:
     files: dict[str, tuple[float, int | None]] = {}
     for array in arrays:
         # A million paths stay in numpy's strings; only the different ones come out.
-        manifest = array.manifest
-        urls, which = np.unique(manifest._paths, return_inverse=True)
+        paths, lengths = manifest_paths(array.manifest)
+        urls, which = np.unique(paths, return_inverse=True)
         counts = np.bincount(which.ravel(), minlength=len(urls))
-        nbytes = np.bincount(which.ravel(), weights=manifest._lengths.ravel(), minlength=len(urls))
+        nbytes = np.bincount(which.ravel(), weights=lengths.ravel(), minlength=len(urls))
         for url, count, size in zip(urls.tolist(), counts.tolist(), nbytes.tolist(), strict=True):
             if "://" in url:  # Chunks left out, and those that the manifest itself holds.
                 before, more = files.get(url, (0, 0))

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import xarray as xr
-from xarray.backends.file_manager import CachingFileManager, PickleableFileManager
 
+from xr_locality.compat.xarray_backends import is_file_manager, managed_file
+from xr_locality.compat.xarray_variables import data_of
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk
 
@@ -22,19 +23,21 @@ class XarrayFinder:
     def find(self, obj: object, walk: Walk) -> Iterable[Found] | None:
         """Return where an object of xarray's reads from; None for other objects."""
         if isinstance(obj, xr.Dataset):
-            return walk([variable._data for variable in obj.variables.values()])
+            return walk([data_of(variable) for variable in obj.variables.values()])
         if isinstance(obj, xr.DataArray):
             coordinates = (coordinate.variable for coordinate in obj.coords.values())
-            return walk([variable._data for variable in (obj.variable, *coordinates)])
-        if isinstance(obj, CachingFileManager | PickleableFileManager):
+            return walk([data_of(variable) for variable in (obj.variable, *coordinates)])
+        if is_file_manager(obj):
             return _managed(obj, walk)
         return None
 
 
 def _managed(manager: Any, walk: Walk) -> Iterable[Found]:
-    # Not the manager's other attributes: among them is the cache of all open files.
-    arguments = manager._args
-    found = list(walk([manager._opener, arguments, manager._kwargs]))
+    file = managed_file(manager)
+    if file is None:
+        return [Found.unknown(manager, detail="file manager")]
+    arguments = file.arguments
+    found = list(walk([file.opener, arguments, file.options]))
     if arguments and isinstance(arguments[0], str):
         found.append(Found.at(Store.from_url(arguments[0]), detail="file"))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from xr_locality.compat.zarr import memory_contents, wrapped_store
 from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, Walk, no_size
 from xr_locality.sources.storage.fsspec import listed_nbytes, store_at
@@ -75,7 +76,7 @@ def _place(store: Any, path: str, walk: Walk) -> Iterable[Found]:
     from zarr.storage import StorePath, WrapperStore, ZipStore
 
     if isinstance(store, WrapperStore):
-        return walk(StorePath(store._store, path))
+        return walk(StorePath(wrapped_store(store), path))
     if isinstance(store, ZipStore):
         return _store(store, walk)
     return [each.inside(path) for each in walk(store)]
@@ -85,7 +86,7 @@ def _store(store: Any, walk: Walk) -> Iterable[Found]:
     from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
 
     if isinstance(store, WrapperStore):
-        return walk(store._store)
+        return walk(wrapped_store(store))
     if isinstance(store, FsspecStore):
         place = store_at(store.fs, store.path)
     elif isinstance(store, LocalStore):
@@ -112,7 +113,7 @@ def _stored_nbytes(array: Any) -> int | None:
         return None
     store, path = array.store_path.store, array.store_path.path
     while isinstance(store, WrapperStore):
-        store = store._store
+        store = wrapped_store(store)
     if isinstance(store, FsspecStore):
         inside = "/".join(part.rstrip("/") for part in (store.path, path) if part)
         return listed_nbytes(store.fs, inside, skip=is_metadata)
@@ -121,7 +122,7 @@ def _stored_nbytes(array: Any) -> int | None:
     if isinstance(store, MemoryStore):
         return sum(
             len(value)
-            for key, value in store._store_dict.items()
+            for key, value in memory_contents(store).items()
             if key.startswith(f"{path}/" if path else "") and not is_metadata(key)
         )
     # An archive would be read to answer.
