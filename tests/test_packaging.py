@@ -33,8 +33,7 @@ PUBLIC = {
     "tag",
 }
 
-#: What each part may import beside itself; what those may import comes along. Not yet so:
-#: plans and reports show themselves (``display``).
+#: What each part may import beside itself; what those may import comes along.
 NEXT_LEFT = {
     "errors": [],
     "config": ["errors"],
@@ -45,7 +44,7 @@ NEXT_LEFT = {
     "sources": ["graph"],
     "placement": ["regions"],
     "endpoints": ["regions"],
-    "plan": ["sources", "placement", "display"],
+    "plan": ["sources", "placement"],
     "program": ["plan"],
     "execution": ["program", "endpoints"],
     "display": ["execution"],

@@ -20,6 +20,7 @@ import xarray as xr
 from dask.base import compute
 
 from benchmarks.harness.workloads import Opener, Workload
+from xr_locality.display.plans import Plan
 from xr_locality.errors import ExecutionError
 from xr_locality.graph.collections import unpack
 from xr_locality.placement.costs import CostModel
@@ -27,7 +28,6 @@ from xr_locality.placement.greedy import place_forward
 from xr_locality.placement.problem import PlacementProblem, Prices, evaluate
 from xr_locality.placement.solve import Placement
 from xr_locality.plan.build import build_plan
-from xr_locality.plan.model import Plan
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.session import Session
 
@@ -303,7 +303,8 @@ class Runner:
     def _greedily(self, lazy: Any) -> Any:
         """Run what a scheduler does that sends each task to where its inputs are."""
         circumstances = replace(self._session.circumstances(), solver=forward)
-        return build_plan(unpack(lazy), circumstances, session=self._session).execute()
+        record = build_plan(unpack(lazy), circumstances)
+        return Plan.from_record(record, executor=self._session).execute()
 
     def _median(self, samples: list[Run]) -> Run:
         pairs = sorted({pair for sample in samples for pair in sample.moved})

@@ -15,8 +15,8 @@ from dask.utils import format_bytes
 from benchmarks.harness.ways import Way, compare_ways
 from benchmarks.harness.workloads import WORKLOADS
 from xr_locality import api
+from xr_locality.display.plans import Plan
 from xr_locality.plan.formulate import state
-from xr_locality.plan.model import Plan
 from xr_locality.regions.region import LOCAL, Region
 
 __all__ = ["WorkloadRow", "compare_workloads", "lay_out"]

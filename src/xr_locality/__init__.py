@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from xr_locality import errors
 from xr_locality.accessor import register as _register
 from xr_locality.api import compute, persist, plan, tag
-from xr_locality.plan.model import Plan
+from xr_locality.display.plans import Plan
 from xr_locality.regions.region import Region
 from xr_locality.routing import routed
 from xr_locality.session import Session
 
 if TYPE_CHECKING:
+    from xr_locality.display.reports import Report
     from xr_locality.endpoints.gateway.gateway_endpoint import GatewayEndpoint
-    from xr_locality.execution.metrics.report import Report
 
 __all__ = [
     "GatewayEndpoint",
@@ -40,7 +40,7 @@ _register()
 # What needs distributed is imported on first use, so that importing stays cheap.
 _LAZY = {
     "GatewayEndpoint": "xr_locality.endpoints.gateway.gateway_endpoint",
-    "Report": "xr_locality.execution.metrics.report",
+    "Report": "xr_locality.display.reports",
 }
 
 

@@ -13,8 +13,8 @@ from xr_locality.regions.region import Region
 from xr_locality.runtime.awaiting import awaited
 
 if TYPE_CHECKING:
+    from xr_locality.display.plans import Plan
     from xr_locality.display.source_table import SourceTable
-    from xr_locality.plan.model import Plan
 
 __all__ = ["LocalityAccessor"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, Literal, TypeVar, overload
 
+from xr_locality.display.plans import Plan
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.layers import ancestors, embedded_objects
-from xr_locality.plan.model import Plan
 from xr_locality.plan.survey import Source, survey
 from xr_locality.regions.chain import Chain
 from xr_locality.regions.lookup import Lookup

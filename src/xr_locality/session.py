@@ -16,6 +16,7 @@ from dask.typing import Key
 
 from xr_locality import config
 from xr_locality.config import Settings
+from xr_locality.display.plans import Plan
 from xr_locality.errors import LocalityError
 from xr_locality.execution.session_resources import SessionResources
 from xr_locality.graph.collections import Bundle, unpack
@@ -23,7 +24,6 @@ from xr_locality.graph.persisted import HeldValue, hold
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.build import build_plan
 from xr_locality.plan.context import Circumstances
-from xr_locality.plan.model import Plan
 from xr_locality.plan.residency import Residency
 from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.chain import Chain
@@ -31,12 +31,12 @@ from xr_locality.regions.region import Region
 from xr_locality.runtime.awaiting import awaited
 
 if TYPE_CHECKING:
+    from xr_locality.display.reports import Report
     from xr_locality.endpoints import Endpoint, EndpointPool
     from xr_locality.endpoints.clusters import ClusterFacts
     from xr_locality.endpoints.endpoint import EndpointFacts
     from xr_locality.execution.gather import Kept
     from xr_locality.execution.metrics.audit import Audit
-    from xr_locality.execution.metrics.report import Report
     from xr_locality.execution.progress import Callback
     from xr_locality.execution.runner import Told
     from xr_locality.execution.transport.cluster_links import Links
@@ -441,7 +441,7 @@ class Session:
         circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
         if ahead:
             circumstances = replace(circumstances, surveyed=self._resources.anticipate)
-        return build_plan(bundle, circumstances, session=self)
+        return Plan.from_record(build_plan(bundle, circumstances), executor=self)
 
     def _audit(self, settings: Settings) -> Audit:
         from xr_locality.execution.metrics.audit import Audit
@@ -462,16 +462,20 @@ class Session:
         *,
         keep: dict[Key, Kept] | None = None,
     ) -> dict[Any, Any]:
+        from xr_locality.display.bars import watch
+        from xr_locality.display.reports import Report
         from xr_locality.execution.runner import run_attended
 
-        values, report = run_attended(
+        values, record = run_attended(
             plan,
             resources=self._resources,
             callbacks=callbacks,
             audit=audit,
             keep=keep,
             told=self._told,
+            make_bars=partial(watch, audit.settings.progress),
         )
+        report = Report.from_record(record, plan=plan)
         self.reports = [*self.reports[-_REPORTS + 1 :], report]
         return values
 

@@ -14,8 +14,8 @@ import pytest
 
 import xr_locality as xl
 from xr_locality.display.bars import Bars, NotebookBars, expected_crossings, watch
+from xr_locality.display.plans import Plan
 from xr_locality.execution.progress import Progress
-from xr_locality.plan.model import Plan
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
 

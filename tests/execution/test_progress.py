@@ -132,7 +132,7 @@ def test_events_tell_the_run(
     assert [event.facts["reused"] for event in again] == [True, True]
     story = caplog.text
     for part in (
-        "Planned for least US dollars: tasks in aws:us-west-2, gcp:us-central1",
+        "Planned for the least usd: tasks in aws:us-west-2, gcp:us-central1",
         "Opening scheduler",
         "sent aws:us-west-2 its partition",
         "finished in",

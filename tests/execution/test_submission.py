@@ -19,6 +19,7 @@ from dask.typing import Key
 import xr_locality as xl
 from support.answers import assert_same
 from xr_locality.compat.dask_graph import Task
+from xr_locality.display.plans import Plan
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
@@ -30,7 +31,7 @@ from xr_locality.execution.submission import (
     wanted_key,
 )
 from xr_locality.execution.transport.cluster_links import Opened
-from xr_locality.plan.model import Boundary, Plan
+from xr_locality.plan.model import Boundary
 from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
 

@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
-from xr_locality.execution.metrics.report import RegionReport, Report
-from xr_locality.plan.model import Plan
+from xr_locality.display.plans import Plan
+from xr_locality.display.reports import Report
+from xr_locality.execution.metrics.report import RegionReport
 from xr_locality.regions.region import LOCAL, Region
 
 OREGON = Region.parse("aws:us-west-2")

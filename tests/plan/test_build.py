@@ -18,6 +18,9 @@ import xr_locality as xl
 from support.invariants import check_plan
 from support.plan_builders import IOWA, IRELAND, OREGON, circumstances, remote, stored
 from support.programs import open_sources, write_sources
+from xr_locality.display.plan_page import plan_page
+from xr_locality.display.summary import summarise
+from xr_locality.display.text import lay_out
 from xr_locality.errors import (
     BudgetError,
     EndpointError,
@@ -27,7 +30,7 @@ from xr_locality.errors import (
 )
 from xr_locality.graph.collections import unpack
 from xr_locality.plan.build import build_plan
-from xr_locality.plan.model import Plan
+from xr_locality.plan.model import PlanRecord
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.tag import Tag
 from xr_locality.regions.tag_registry import REGISTRY
@@ -37,7 +40,9 @@ from xr_locality.sources.search import find_sources
 WHOLE = 8 * 6 * 8
 
 
-def planned(*objects: Any, usable: tuple[Region, ...] = (OREGON, IOWA), **policy: Any) -> Plan:
+def planned(
+    *objects: Any, usable: tuple[Region, ...] = (OREGON, IOWA), **policy: Any
+) -> PlanRecord:
     """Build a plan, and check what holds for every plan."""
     plan = build_plan(unpack(*objects), circumstances(*usable, **policy))
     check_plan(plan)
@@ -259,8 +264,8 @@ def test_planning_reads_no_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with dask.config.set(scheduler=run):
         for each in objects:
             plan = planned(each)
-            assert plan.explain()
-            assert plan.to_dict()
+            assert lay_out(plan_page(plan))
+            assert summarise(plan).to_dict()
             assert plan.baselines
             assert len(plan.placement)
             assert repr(plan)

@@ -9,9 +9,9 @@ from dask.blockwise import Blockwise
 
 import xr_locality as xl
 from support.plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
+from xr_locality.display.plans import Plan
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.decide import decide
-from xr_locality.plan.model import Plan
 from xr_locality.regions.region import LOCAL, Region
 
 

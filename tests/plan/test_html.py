@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from support.plan_builders import crossing
-from xr_locality.execution.metrics.report import Report
-from xr_locality.plan.model import Baseline, Plan
+from xr_locality.display.plans import Plan
+from xr_locality.display.reports import Report
+from xr_locality.plan.model import Baseline
 
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(1)>&\'"'
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from support.plan_builders import IOWA, IRELAND, OREGON, crossing
+from xr_locality.display.plans import Plan
 from xr_locality.plan.makespan import makespan
-from xr_locality.plan.model import Plan
 from xr_locality.plan.transfers import Transfer, Why
 from xr_locality.regions.region import LOCAL, Region
 

@@ -8,7 +8,7 @@ from dask.core import flatten
 
 import xr_locality as xl
 from support.plan_builders import IOWA, NAMED, OREGON, stored
-from xr_locality.plan.model import Plan
+from xr_locality.display.plans import Plan
 from xr_locality.regions.region import LOCAL
 
 

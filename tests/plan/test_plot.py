@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from support.plan_builders import crossing
+from xr_locality.display.plans import Plan
 from xr_locality.errors import MissingDependencyError
-from xr_locality.plan.model import Plan, Transfer
+from xr_locality.plan.model import Transfer
 from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")

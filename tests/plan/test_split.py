@@ -15,8 +15,9 @@ from support.answers import assert_same, compute_plainly
 from support.inprocess import run_here, submitted
 from support.invariants import check_plan
 from support.plan_builders import IOWA, IRELAND, NAMED, OREGON, stored
+from xr_locality.display.plans import Plan
 from xr_locality.graph.collections import unpack
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.plan.model import Partition
 from xr_locality.plan.split import whole
 from xr_locality.regions.region import Region
 

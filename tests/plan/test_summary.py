@@ -16,8 +16,9 @@ from dask.typing import Key
 
 import xr_locality as xl
 from support.plan_builders import crossing, many_crossing
+from xr_locality.display.plans import Plan
 from xr_locality.display.summary import summarise
-from xr_locality.plan.model import Baseline, Plan, Transfer
+from xr_locality.plan.model import Baseline, Transfer
 from xr_locality.plan.transfers import Transfers
 from xr_locality.regions.region import LOCAL, Region
 

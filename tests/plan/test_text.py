@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from support.plan_builders import crossing
-from xr_locality.display import formatting
-from xr_locality.display.text import explain
-from xr_locality.execution.metrics.report import RegionReport, Report
-from xr_locality.plan.model import Baseline, Plan, Transfer
+from xr_locality.display.plan_page import plan_page
+from xr_locality.display.plans import Plan
+from xr_locality.display.reports import Report
+from xr_locality.display.text import lay_out
+from xr_locality.execution.metrics.report import RegionReport
+from xr_locality.plan.model import Baseline, Transfer
 from xr_locality.regions.region import LOCAL, Region
+from xr_locality.runtime import formatting
 
 OREGON = Region.parse("aws:us-west-2")
 IOWA = Region.parse("gcp:us-central1")
@@ -81,7 +84,7 @@ class TestExplain:
         """What the plan rests on is said: objective, bound, prices, budget, guesses."""
         plan = make_plan(objective="bytes", max_egress="5 USD")
         dated = replace(plan, prices_as_of="2024-07-01")
-        lines = explain(dated, today=date(2027, 1, 1)).splitlines()
+        lines = lay_out(plan_page(dated, today=date(2027, 1, 1))).splitlines()
         above = replace(plan, lower_bound=plan.nbytes_moved / 1.5, gap=1 / 3).explain()
         assert "Objective  least bytes that cross" in lines
         assert "Placement  proven optimal (minimum cut)" in lines

@@ -11,8 +11,8 @@ import pytest
 
 from support.plan_builders import IOWA, OREGON
 from xr_locality.display.plan_comparison import PlanComparison
+from xr_locality.display.plans import Plan
 from xr_locality.errors import PlacementError
-from xr_locality.plan.model import Plan
 from xr_locality.regions.region import LOCAL
 
 
@@ -96,7 +96,7 @@ class TestShown:
         """Figures, differences and ratios stand in columns, with what crosses in which plan."""
         lines = str(comparison).splitlines()
         assert lines[0].startswith(
-            "Plans: the other plan moves 4.69 kiB instead of 236.72 kiB, for"
+            "PlanComparison: the other plan moves 4.69 kiB instead of 236.72 kiB, for"
         )
         (moved,) = [line.split("  ") for line in lines if line.startswith("  bytes ")]
         shown = [cell.strip() for cell in moved if cell.strip()]

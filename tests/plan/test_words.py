@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from xr_locality.config import Budget
-from xr_locality.display import formatting
+from xr_locality.display import wording
+from xr_locality.runtime import formatting
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_usd(amount: float | None, text: str) -> None:
 )
 def test_optimality(cost: float, lower_bound: float, text: str) -> None:
     """The distance from the optimum is rounded up, so that "at most" is true."""
-    assert formatting.optimality((cost - lower_bound) / cost, "swaps") == text
+    assert wording.optimality((cost - lower_bound) / cost, "swaps") == text
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_ratio(part: float, whole: float, text: str) -> None:
 )
 def test_budget(limit: Budget | None, text: str) -> None:
     """A budget is in dollars or in bytes, whichever it was given in."""
-    assert formatting.budget(limit) == text
+    assert wording.budget(limit) == text
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_budget(limit: Budget | None, text: str) -> None:
 )
 def test_prices(as_of: str, text: str) -> None:
     """The age of the prices is said, and so is that it is not known."""
-    assert formatting.prices(as_of, today=date(2026, 11, 24)) == text
+    assert wording.prices(as_of, today=date(2026, 11, 24)) == text
 
 
 def test_difference() -> None:

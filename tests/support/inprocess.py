@@ -11,11 +11,12 @@ from dask.local import get_sync
 from dask.typing import Key
 
 from xr_locality.compat.dask_graph import Task, TaskRef
+from xr_locality.display.plans import Plan
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.submission import submit, wanted_key
 from xr_locality.execution.transport.cluster_links import Opened
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.plan.model import Partition
 from xr_locality.program.executable import Program, RegionProgram
 from xr_locality.program.read_replicas import read_replicas
 from xr_locality.regions.region import Region

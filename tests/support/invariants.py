@@ -13,9 +13,10 @@ from dask.typing import Key
 from dask.utils import ensure_dict
 
 from xr_locality.compat.dask_graph import is_future
+from xr_locality.display.plans import Plan
 from xr_locality.graph.dependencies import structure_of
 from xr_locality.graph.tasks import is_value
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.plan.model import Partition
 from xr_locality.regions.chain import Chain
 from xr_locality.regions.region import Region
 from xr_locality.sources.search import find_sources

@@ -18,14 +18,14 @@ from xr_locality.demo.connection_code import connection_code
 from xr_locality.demo.page import Page
 from xr_locality.demo.questions import Question, difference, lines_of, warming
 from xr_locality.demo.stores import REGIONS, demo_stores, write_stores
-from xr_locality.display import formatting
 from xr_locality.errors import ExecutionError
+from xr_locality.runtime import formatting
 from xr_locality.session import Session
 from xr_locality.testing import Testbed
 
 if TYPE_CHECKING:
-    from xr_locality.execution.metrics.report import Report
-    from xr_locality.plan.model import Plan
+    from xr_locality.display.plans import Plan
+    from xr_locality.display.reports import Report
 
 __all__ = ["run_demo"]
 

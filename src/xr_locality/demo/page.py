@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from xr_locality.display import formatting
 from xr_locality.display.source_table import columns
+from xr_locality.runtime import formatting
 
 __all__ = ["Page"]
 

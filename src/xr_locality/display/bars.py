@@ -17,7 +17,7 @@ from dask.utils import format_bytes
 
 from xr_locality.errors import MissingDependencyError
 from xr_locality.execution.progress import Progress
-from xr_locality.plan.model import Plan
+from xr_locality.plan.model import PlanRecord
 from xr_locality.regions.region import Region
 
 __all__ = ["Bars", "NotebookBars", "expected_crossings", "watch"]
@@ -209,7 +209,7 @@ class NotebookBars(Bars):
         self._display.update(self._picture(), raw=True)
 
 
-def expected_crossings(plan: Plan) -> dict[tuple[Region, Region], int]:
+def expected_crossings(plan: PlanRecord) -> dict[tuple[Region, Region], int]:
     """Sum the bytes of values that a plan has cross, by pair of regions.
 
     What workers read from stores is left out: nobody sees these bytes while they move.
@@ -222,7 +222,7 @@ def expected_crossings(plan: Plan) -> dict[tuple[Region, Region], int]:
     return dict(sorted(expected.items()))
 
 
-def watch(wanted: bool | None, *, plan: Plan) -> Bars | None:
+def watch(wanted: bool | None, plan: PlanRecord) -> Bars | None:
     """Make progress bars where they are wanted.
 
     Parameters
@@ -230,7 +230,7 @@ def watch(wanted: bool | None, *, plan: Plan) -> Bars | None:
     wanted : bool or None
         None draws them where a person is watching, on a terminal or in a notebook, if rich
         is there.
-    plan : Plan
+    plan : PlanRecord
         What is about to run.
 
     Raises

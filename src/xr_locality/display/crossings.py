@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dask.core import flatten
 from dask.typing import Key
 from dask.utils import key_split
 
 from xr_locality.graph.layer_keys import key_name
+from xr_locality.plan.model import PlanRecord
 from xr_locality.plan.transfers import Crossings, Why
 from xr_locality.regions.region import Region
-
-if TYPE_CHECKING:
-    from xr_locality.plan.model import Plan
 
 __all__ = ["Crossing", "crossings"]
 
@@ -62,7 +60,7 @@ class Crossing:
     n_names: int
 
 
-def crossings(plan: Plan) -> Iterator[Crossing]:
+def crossings(plan: PlanRecord) -> Iterator[Crossing]:
     """Sum what a plan moves by pair of regions and reason; lists no single transfer."""
     grouped: dict[tuple[Region, Region, Why], list[Crossings]] = {}
     for group in plan.transfers.groups:

@@ -7,110 +7,31 @@ the page (JupyterLab, VS Code, pydata's Sphinx theme), so light and dark follow 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 from functools import cache
 from html import escape
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from xr_locality.display.comparison import Measured, compare_measured
-from xr_locality.display.plan_comparison_tables import comparison_facts, comparison_tables
-from xr_locality.display.summary import summarise
-from xr_locality.display.tables import (
-    Fact,
-    Note,
-    Row,
-    Table,
-    plan_facts,
-    plan_tables,
-    run_facts,
-    run_tables,
-)
+from xr_locality.display.tables import Fact, Note, Overview, Row, Table
 from xr_locality.display.text import lay_out
 
-if TYPE_CHECKING:
-    from xr_locality.display.plan_comparison import PlanComparison
-    from xr_locality.plan.model import Plan
-
-__all__ = ["render", "render_comparison", "render_report"]
+__all__ = ["render"]
 
 #: Notes that are shown at once; more are folded.
 _MOST_NOTES: Final = 3
 
 
-def render(plan: Plan, *, today: date | None = None) -> str:
-    """Show a plan: who runs what, which bytes cross, at what cost.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to show.
-    today : date, optional
-        The day from which the age of prices is counted; by default that of the clock.
-
-    Returns
-    -------
-    str
-        A fragment of HTML.
-    """
-    summary = summarise(plan)
-    tables, facts = plan_tables(summary), plan_facts(summary, today=today or date.today())
-    return _page("Plan", summary.headline, tables, facts, facts_title="Basis")
-
-
-def render_report(report: Measured) -> str:
-    """Show a run: what was predicted beside what was measured.
-
-    Parameters
-    ----------
-    report : Report
-        What was measured, with its plan.
-
-    Returns
-    -------
-    str
-        A fragment of HTML.
-    """
-    comparison = compare_measured(report)
-    tables, facts = run_tables(comparison), run_facts(comparison)
-    return _page("Report", comparison.headline, tables, facts, facts_title="Run")
-
-
-def render_comparison(comparison: PlanComparison) -> str:
-    """Show two plans side by side.
-
-    Parameters
-    ----------
-    comparison : PlanComparison
-        What to show.
-
-    Returns
-    -------
-    str
-        A fragment of HTML.
-    """
-    tables, facts = comparison_tables(comparison), comparison_facts(comparison)
-    return _page("PlanComparison", comparison.headline, tables, facts, facts_title="Basis")
-
-
-def _page(
-    kind: str,
-    headline: str,
-    tables: Sequence[Table],
-    facts: Sequence[Fact],
-    *,
-    facts_title: str,
-) -> str:
+def render(shown: Overview) -> str:
+    """Lay out a headline, tables and facts as a fragment of HTML."""
     # Where a notebook is not trusted its styles are dropped: then the text shows, and
     # the rest, hidden until a style shows it, does not. xarray does the same.
-    text = lay_out(f"{kind}: {headline}", tables, facts)
     return (
         f"<div><style>{_style()}</style>"
-        f'<pre class="xl-fallback">{escape(text)}</pre>'
+        f'<pre class="xl-fallback">{escape(lay_out(shown))}</pre>'
         '<div class="xl-wrap" style="display:none">'
-        f'<div class="xl-header"><span class="xl-type">xr_locality.{kind}</span>'
-        f"<span>{escape(headline)}</span></div>"
-        f"{''.join(map(_table, tables))}{_facts(facts_title, facts)}"
+        f'<div class="xl-header"><span class="xl-type">xr_locality.{shown.kind}</span>'
+        f"<span>{escape(shown.headline)}</span></div>"
+        f"{''.join(map(_table, shown.tables))}{_facts(shown.facts_title, shown.facts)}"
         "</div></div>"
     )
 

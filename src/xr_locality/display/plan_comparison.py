@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from xr_locality.display import formatting
+from xr_locality.display import wording
 from xr_locality.display.crossings import Crossing, crossings
+from xr_locality.display.html import render
+from xr_locality.display.tables import Fact, Note, Overview, Row, Table
+from xr_locality.display.text import lay_out
 from xr_locality.errors import PlacementError
+from xr_locality.graph.collections import Part
+from xr_locality.plan.model import PlanRecord
 from xr_locality.plan.transfers import Why
 from xr_locality.regions.region import Region
+from xr_locality.runtime import formatting
 
-if TYPE_CHECKING:
-    from xr_locality.graph.collections import Part
-    from xr_locality.plan.model import Plan
+__all__ = ["ComparedCrossing", "PlanComparison", "compare_plans"]
 
-__all__ = ["ComparedCrossing", "PlanComparison", "PlanFigures", "compare_plans"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFigures:
-    """What one of two plans moves, and how sure that is.
-
-    Attributes
-    ----------
-    regions : tuple of Region
-        Where tasks run.
-    n_boundaries : int
-        Values made in one region and needed in others.
-    nbytes_moved : int
-        Bytes that cross between regions.
-    usd, seconds : float
-        What they cost, and how long they take, one pair of regions after another.
-    makespan : float
-        How long they take if pairs of regions move at the same time, in seconds.
-    objective : {"usd", "bytes", "seconds"}
-        What was kept least.
-    gap : float
-        0.0 is proven optimal.
-    solver : str
-        What placed the tasks.
-    unknowns : tuple of str
-        What was guessed.
-    """
-
-    regions: tuple[Region, ...]
-    n_boundaries: int
-    nbytes_moved: int
-    usd: float
-    seconds: float
-    makespan: float
-    objective: str
-    gap: float
-    solver: str
-    unknowns: tuple[str, ...]
+#: Stands for what does not cross.
+_NOTHING = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +54,7 @@ class PlanComparison:
 
     Attributes
     ----------
-    this, other : PlanFigures
+    this, other : Plan
         The plan asked, and the one that it is compared with.
     crossings : tuple of ComparedCrossing
         What crosses in either, by pair of regions and reason.
@@ -96,8 +63,8 @@ class PlanComparison:
         write the same work.
     """
 
-    this: PlanFigures
-    other: PlanFigures
+    this: PlanRecord
+    other: PlanRecord
     crossings: tuple[ComparedCrossing, ...]
     same_graph: bool
 
@@ -164,21 +131,24 @@ class PlanComparison:
         return f"<PlanComparison: {self.headline}>"
 
     def __str__(self) -> str:
-        from xr_locality.display.text import contrast
-
-        return contrast(self)
+        return lay_out(_overview(self))
 
     def _repr_html_(self) -> str:
-        from xr_locality.display.html import render_comparison
-
-        return render_comparison(self)
+        return render(_overview(self))
 
 
-def _figures_to_dict(figures: PlanFigures) -> dict[str, Any]:
+def _figures_to_dict(plan: PlanRecord) -> dict[str, Any]:
     return {
-        **asdict(figures),
-        "regions": list(map(str, figures.regions)),
-        "unknowns": list(figures.unknowns),
+        "regions": list(map(str, plan.regions)),
+        "n_boundaries": len(plan.boundaries),
+        "nbytes_moved": plan.nbytes_moved,
+        "usd": plan.usd,
+        "seconds": plan.seconds,
+        "makespan": plan.makespan,
+        "objective": plan.objective,
+        "gap": plan.gap,
+        "solver": plan.solver,
+        "unknowns": list(plan.unknowns),
     }
 
 
@@ -188,12 +158,12 @@ def _moved_to_dict(crossing: Crossing | None) -> Mapping[str, Any] | None:
     return {"n_values": crossing.n_values, "nbytes": crossing.nbytes, "usd": crossing.usd}
 
 
-def compare_plans(this: Plan, other: Plan) -> PlanComparison:
+def compare_plans(this: PlanRecord, other: PlanRecord) -> PlanComparison:
     """Put two plans of the same work side by side.
 
     Parameters
     ----------
-    this, other : Plan
+    this, other : PlanRecord
         Of the same objects, or of two ways to write the same work.
 
     Returns
@@ -217,8 +187,8 @@ def compare_plans(this: Plan, other: Plan) -> PlanComparison:
         for plan in (this, other)
     ]
     return PlanComparison(
-        this=_figures(this),
-        other=_figures(other),
+        this=this,
+        other=other,
         crossings=tuple(
             ComparedCrossing(
                 source=source,
@@ -230,21 +200,6 @@ def compare_plans(this: Plan, other: Plan) -> PlanComparison:
             for source, target, why in sorted({*by_way[0], *by_way[1]})
         ),
         same_graph=_layers(this) == _layers(other),
-    )
-
-
-def _figures(plan: Plan) -> PlanFigures:
-    return PlanFigures(
-        regions=plan.regions,
-        n_boundaries=len(plan.boundaries),
-        nbytes_moved=plan.nbytes_moved,
-        usd=plan.usd,
-        seconds=plan.seconds,
-        makespan=plan.makespan,
-        objective=plan.objective,
-        gap=plan.gap,
-        solver=plan.solver,
-        unknowns=plan.unknowns,
     )
 
 
@@ -265,6 +220,116 @@ def _shown(form: tuple[str, ...]) -> str:
     return formatting.listed(form, most=3) or "nothing"
 
 
-def _layers(plan: Plan) -> list[tuple[str, ...]]:
+def _layers(plan: PlanRecord) -> list[tuple[str, ...]]:
     """Name the layers that make the results: dask gives equal work equal names."""
     return [part.layers for part in plan.bundle.parts]
+
+
+def _overview(comparison: PlanComparison) -> Overview:
+    """List what either plan moves in all, what crosses in which, and what they rest on."""
+    return Overview(
+        kind="PlanComparison",
+        headline=comparison.headline,
+        tables=(_totals(comparison), _crossings(comparison)),
+        facts_title="Basis",
+        facts=_facts(comparison),
+    )
+
+
+def _facts(comparison: PlanComparison) -> tuple[Fact, ...]:
+    """List where tasks run in either plan, how sure that is, and what only one guesses."""
+    this, other = comparison.this, comparison.other
+    facts = [
+        Fact(name="Regions", texts=_both(_regions(this), _regions(other))),
+        Fact(
+            name="Objective",
+            texts=_both(wording.objective(this.objective), wording.objective(other.objective)),
+        ),
+        Fact(
+            name="Placement",
+            texts=_both(
+                wording.optimality(this.gap, this.solver),
+                wording.optimality(other.gap, other.solver),
+            ),
+        ),
+    ]
+    if not comparison.same_graph:
+        facts.append(Fact(name="Work", texts=("the plans make their results by other tasks",)))
+    unknown = (*_only("this", this, other), *_only("other", other, this))
+    return (*facts, Fact(name="Unknown", texts=unknown or ("the same in both",)))
+
+
+def _both(this: str, other: str) -> tuple[str, ...]:
+    return (f"both: {this}",) if this == other else (f"this: {this}", f"other: {other}")
+
+
+def _regions(plan: PlanRecord) -> str:
+    return ", ".join(map(str, plan.regions))
+
+
+def _only(which: str, plan: PlanRecord, than: PlanRecord) -> Iterator[str]:
+    for unknown in plan.unknowns:
+        if unknown not in than.unknowns:
+            yield f"{which}: {unknown}"
+
+
+def _totals(comparison: PlanComparison) -> Table:
+    this, other = comparison.this, comparison.other
+
+    def row(label: str, one: float, two: float, write: Callable[[Any], str]) -> Row:
+        figures = (
+            write(one),
+            write(two),
+            formatting.difference(two - one, write),
+            formatting.ratio(two, one),
+        )
+        return Row(label=label, figures=figures)
+
+    n_boundaries = len(this.boundaries), len(other.boundaries)
+    return Table(
+        title="All that moves",
+        headings=("this", "other", "difference", ""),
+        rows=(
+            row("boundary values", *n_boundaries, "{:,}".format),
+            row("bytes", this.nbytes_moved, other.nbytes_moved, formatting.nbytes),
+            row("USD", this.usd, other.usd, _usd),
+            row("time, one pair after another", this.seconds, other.seconds, formatting.seconds),
+            row("time, pairs at the same time", this.makespan, other.makespan, formatting.seconds),
+        ),
+    )
+
+
+def _usd(amount: float) -> str:
+    return formatting.usd(amount, unit=False)
+
+
+def _crossings(comparison: PlanComparison) -> Table:
+    def row(each: ComparedCrossing) -> Row:
+        names = dict.fromkeys(name for one in (each.this, each.other) if one for name in one.names)
+        n_names = max(one.n_names for one in (each.this, each.other) if one)
+        shown = formatting.listed(tuple(names), most=len(names), total=max(n_names, len(names)))
+        return Row(
+            label=f"{each.source} -> {each.target}",
+            figures=(
+                _nbytes(each.this),
+                _nbytes(each.other),
+                _dollars(each.this),
+                _dollars(each.other),
+            ),
+            notes=(Note(text=f"{wording.WHY[each.why]}: {shown}"),),
+        )
+
+    rows = tuple(map(row, comparison.crossings))
+    return Table(
+        title="Crossings",
+        headings=("this", "other", "USD this", "USD other"),
+        rows=rows or (Row(label="nothing crosses", figures=("",) * 4),),
+    )
+
+
+def _nbytes(crossing: Crossing | None) -> str:
+    return _NOTHING if crossing is None else formatting.nbytes(crossing.nbytes)
+
+
+def _dollars(crossing: Crossing | None) -> str:
+    return _NOTHING if crossing is None else _usd(crossing.usd)

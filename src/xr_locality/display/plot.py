@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from xr_locality.display import formatting
+from xr_locality.display import wording
 from xr_locality.display.summary import Summary, summarise
 from xr_locality.errors import MissingDependencyError
+from xr_locality.plan.model import PlanRecord
 from xr_locality.regions.region import Region
+from xr_locality.runtime import formatting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import Patch
-
-    from xr_locality.plan.model import Plan
 
 __all__ = ["plot"]
 
@@ -36,12 +36,12 @@ _BEND: Final = 0.22
 _BOX, _ARROW, _LABEL = 2, 3, 4
 
 
-def plot(plan: Plan, *, ax: Axes | None = None) -> Axes:
+def plot(plan: PlanRecord, *, ax: Axes | None = None) -> Axes:
     """Draw the regions of a plan and the bytes between them.
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanRecord
         What to draw.
     ax : matplotlib.axes.Axes, optional
         Where to draw; new axes if not given.
@@ -101,7 +101,7 @@ def _flows(summary: Summary) -> list[_Flow]:
                 target=target,
                 nbytes=nbytes,
                 usd=sum(each.usd for each in parts),
-                reasons=tuple(formatting.WHY[each.why] for each in parts),
+                reasons=tuple(wording.WHY[each.why] for each in parts),
             )
         )
     return flows
@@ -127,7 +127,7 @@ def _draw_region(ax: Axes, region: Region, summary: Summary, place: Place) -> Pa
     lines = [f"{region} (client)" if region == summary.client else str(region)]
     if does is not None:
         tasks = formatting.UNKNOWN if does.n_tasks is None else f"{does.n_tasks:,}"
-        reads = formatting.estimate(does.nbytes_read, guessed=does.guessed)
+        reads = wording.estimate(does.nbytes_read, guessed=does.guessed)
         lines += [f"tasks: {tasks}", f"reads: {reads}"]
     box = ax.text(
         *place,

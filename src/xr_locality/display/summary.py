@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from xr_locality.config import Budget
-from xr_locality.display import formatting
 from xr_locality.display.crossings import Crossing, crossings
 from xr_locality.placement.overrides import inside
 from xr_locality.placement.prices import retrieval_price
+from xr_locality.plan.model import Baseline, Moved, PlanRecord
+from xr_locality.plan.replicas import ReplicaRead
+from xr_locality.plan.survey import Source
 from xr_locality.regions.region import LOCAL, Region
-
-if TYPE_CHECKING:
-    from xr_locality.plan.model import Baseline, Moved, Plan
-    from xr_locality.plan.replicas import ReplicaRead
-    from xr_locality.plan.survey import Source
+from xr_locality.runtime import formatting
 
 __all__ = ["Crossing", "RegionSummary", "SourceSummary", "Summary", "predicted_reads", "summarise"]
 
@@ -105,6 +103,8 @@ class Summary:
 
     Attributes
     ----------
+    headline : str
+        The plan in one line.
     regions : tuple of RegionSummary
         Those that run tasks.
     n_boundaries : int
@@ -139,6 +139,7 @@ class Summary:
         Where results go.
     """
 
+    headline: str
     regions: tuple[RegionSummary, ...]
     n_boundaries: int
     crossings: tuple[Crossing, ...]
@@ -157,16 +158,6 @@ class Summary:
     prices_as_of: str
     budget: Budget | None
     client: Region
-
-    @property
-    def headline(self) -> str:
-        """The plan in one line."""
-        return formatting.headline(
-            n_regions=len(self.regions),
-            n_boundaries=self.n_boundaries,
-            nbytes_moved=self.nbytes_moved,
-            cost_usd=self.usd,
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Make a JSON-ready form; regions are written as text.
@@ -241,7 +232,7 @@ def _region_to_dict(region: RegionSummary) -> dict[str, Any]:
     }
 
 
-def summarise(plan: Plan) -> Summary:
+def summarise(plan: PlanRecord) -> Summary:
     """Summarise a plan: by region, by crossing, and beside other ways to do the work.
 
     Stores are listed for the bytes that are read of them, once for each plan. One
@@ -249,7 +240,7 @@ def summarise(plan: Plan) -> Summary:
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanRecord
         What to summarise.
 
     Returns
@@ -265,6 +256,7 @@ def summarise(plan: Plan) -> Summary:
     baselines = _attempt(lambda: plan.baselines, "what other ways would move", failures)
     guesses = plan.reads.guesses
     return Summary(
+        headline=plan.headline,
         regions=tuple(_regions(plan, read or [None] * len(plan.sources), guesses)),
         n_boundaries=len(plan.boundaries),
         crossings=tuple(crossings(plan)),
@@ -296,12 +288,12 @@ def summarise(plan: Plan) -> Summary:
     )
 
 
-def predicted_reads(plan: Plan) -> dict[Region, int | None]:
+def predicted_reads(plan: PlanRecord) -> dict[Region, int | None]:
     """Estimate the stored bytes that each region reads, listing the stores.
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanRecord
         What reads them.
 
     Returns
@@ -332,7 +324,7 @@ def _attempt(ask: Callable[[], T], what: str, failures: list[str]) -> T | None:
 
 
 def _regions(
-    plan: Plan, read: Sequence[int | None], guesses: Mapping[str, str]
+    plan: PlanRecord, read: Sequence[int | None], guesses: Mapping[str, str]
 ) -> Iterator[RegionSummary]:
     copies: dict[int, list[ReplicaRead]] = {}
     for each in plan.replicas:
@@ -371,7 +363,9 @@ def _regions(
         )
 
 
-def _readers(plan: Plan, source: Source, nbytes: int | None) -> Iterator[tuple[Region, int | None]]:
+def _readers(
+    plan: PlanRecord, source: Source, nbytes: int | None
+) -> Iterator[tuple[Region, int | None]]:
     """Say which regions read a source, and how much: from afar, and the rest beside it."""
     lies = source.region or LOCAL
     if len(plan.regions) == 1:
@@ -396,7 +390,7 @@ def _readers(plan: Plan, source: Source, nbytes: int | None) -> Iterator[tuple[R
         yield region, rest if len(beside) == 1 else None
 
 
-def _uncounted(plan: Plan) -> Iterator[str]:
+def _uncounted(plan: PlanRecord) -> Iterator[str]:
     """Say what multi-regions bill for reads from a region in them, which is no egress."""
     for lies in dict.fromkeys(source.region for source in plan.sources if source.region):
         for region in plan.regions:
@@ -407,7 +401,7 @@ def _uncounted(plan: Plan) -> Iterator[str]:
                 )
 
 
-def _guessed_prices(plan: Plan) -> Iterator[str]:
+def _guessed_prices(plan: PlanRecord) -> Iterator[str]:
     for source, target in plan.moved:
         price = plan.costs.price(source, target)
         if price.guessed:

@@ -4,27 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from datetime import date
-from typing import TYPE_CHECKING
 
-from xr_locality.display.comparison import Measured, compare_measured
-from xr_locality.display.plan_comparison_tables import comparison_facts, comparison_tables
-from xr_locality.display.summary import summarise
-from xr_locality.display.tables import (
-    Fact,
-    Note,
-    Table,
-    plan_facts,
-    plan_tables,
-    run_facts,
-    run_tables,
-)
+from xr_locality.display.tables import Fact, Note, Overview, Table
 
-if TYPE_CHECKING:
-    from xr_locality.display.plan_comparison import PlanComparison
-    from xr_locality.plan.model import Plan
-
-__all__ = ["compare", "contrast", "explain", "lay_out"]
+__all__ = ["lay_out"]
 
 #: Columns that no line exceeds.
 _WIDTH = 100
@@ -36,71 +19,12 @@ _MOST_LABEL = 52
 _MOST_NOTES = 10
 
 
-def explain(plan: Plan, *, today: date | None = None) -> str:
-    """Describe a plan: who runs what, which bytes cross, at what cost.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to describe.
-    today : date, optional
-        The day from which the age of prices is counted; by default that of the clock.
-
-    Returns
-    -------
-    str
-        Lines of at most 100 columns.
-    """
-    summary = summarise(plan)
-    return lay_out(
-        f"Plan: {summary.headline}",
-        plan_tables(summary),
-        plan_facts(summary, today=today or date.today()),
-    )
-
-
-def compare(report: Measured) -> str:
-    """Describe a run: what was predicted beside what was measured.
-
-    Parameters
-    ----------
-    report : Report
-        What was measured, with its plan.
-
-    Returns
-    -------
-    str
-        Lines of at most 100 columns.
-    """
-    comparison = compare_measured(report)
-    return lay_out(f"Report: {comparison.headline}", run_tables(comparison), run_facts(comparison))
-
-
-def contrast(comparison: PlanComparison) -> str:
-    """Describe two plans side by side.
-
-    Parameters
-    ----------
-    comparison : PlanComparison
-        What to describe.
-
-    Returns
-    -------
-    str
-        Lines of at most 100 columns.
-    """
-    return lay_out(
-        f"Plans: {comparison.headline}",
-        comparison_tables(comparison),
-        comparison_facts(comparison),
-    )
-
-
-def lay_out(title: str, tables: Sequence[Table], facts: Sequence[Fact]) -> str:
-    """Lay out a title, tables and facts as lines of at most 100 columns."""
-    label_width = min(_MOST_LABEL, max(map(_label_width, tables)))
-    blocks = ["\n".join(_table(table, label_width)) for table in tables]
-    return "\n\n".join((title, *blocks, "\n".join(_facts(facts))))
+def lay_out(shown: Overview) -> str:
+    """Lay out a headline, tables and facts as lines of at most 100 columns."""
+    label_width = min(_MOST_LABEL, max(map(_label_width, shown.tables)))
+    blocks = ["\n".join(_table(table, label_width)) for table in shown.tables]
+    title = f"{shown.kind}: {shown.headline}"
+    return "\n\n".join((title, *blocks, "\n".join(_facts(shown.facts))))
 
 
 def _label_width(table: Table) -> int:

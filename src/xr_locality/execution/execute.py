@@ -17,7 +17,7 @@ from xr_locality.execution.checks.preflight import Preflight
 from xr_locality.execution.gather import Kept
 from xr_locality.execution.liveness import open_again
 from xr_locality.execution.metrics.audit import Audit
-from xr_locality.execution.metrics.report import Report
+from xr_locality.execution.metrics.report import ReportRecord
 from xr_locality.execution.opening import open_regions
 from xr_locality.execution.parallelism import workers_for
 from xr_locality.execution.progress import Watchers
@@ -47,7 +47,7 @@ async def execute_program(
     annotations: Mapping[str, Any],
     watchers: Watchers,
     keep: dict[Key, Kept] | None,
-) -> tuple[dict[Any, Any], Report]:
+) -> tuple[dict[Any, Any], ReportRecord]:
     """Open what a program needs, run it, and give back the workers asked for."""
     plan = program.plan
     try:
@@ -121,7 +121,7 @@ async def execute_program(
         await asyncio.gather(*(connection.restore(n) for connection, n in asked))
 
 
-async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], Report]:
+async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], ReportRecord]:
     """Run, and note what has crossed even if the run fails."""
     try:
         return await run.execute()

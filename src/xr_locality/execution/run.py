@@ -15,7 +15,6 @@ from dask.typing import Key
 from distributed.client import ClosedClientError
 
 from xr_locality.config import Transfer
-from xr_locality.display import formatting
 from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import LocalityError
 from xr_locality.execution.checks.residency_check import check_residency
@@ -38,7 +37,7 @@ from xr_locality.execution.machine import PartitionKeys, RunMachine
 from xr_locality.execution.metrics.counters import Tally
 from xr_locality.execution.metrics.measuring import Measuring
 from xr_locality.execution.metrics.read_counting import count_reads
-from xr_locality.execution.metrics.report import Report
+from xr_locality.execution.metrics.report import ReportRecord
 from xr_locality.execution.monitor import Guarding
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.state import RunState
@@ -47,9 +46,10 @@ from xr_locality.execution.transport.cluster_links import Links, Opened
 from xr_locality.execution.transport.relaying import Carrying
 from xr_locality.execution.transport.staging import Staging
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Moved, Partition, Plan
+from xr_locality.plan.model import Moved, Partition, PlanRecord
 from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
+from xr_locality.runtime import formatting
 
 __all__ = ["Run", "n_workers"]
 
@@ -116,7 +116,7 @@ class Run:
         self._tally = Tally(self.costs)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> PlanRecord:
         """The plan that is carried out."""
         return self.program.plan
 
@@ -125,14 +125,14 @@ class Run:
         """Bytes that have crossed so far."""
         return self._tally.moved
 
-    async def execute(self) -> tuple[dict[Key, Any], Report]:
+    async def execute(self) -> tuple[dict[Key, Any], ReportRecord]:
         """Run the plan to its end.
 
         Returns
         -------
         values : dict of key to object
             The value of each output key.
-        report : Report
+        report : ReportRecord
             What was measured.
 
         Raises
@@ -401,7 +401,7 @@ def n_workers(connection: Connection) -> int:
     return max(1, running, getattr(connection.endpoint, "maximum", None) or 0)
 
 
-def _owed(plan: Plan) -> dict[Region, PartitionKeys]:
+def _owed(plan: PlanRecord) -> dict[Region, PartitionKeys]:
     """Tell the machine what each region owes."""
     return {
         partition.region: PartitionKeys(

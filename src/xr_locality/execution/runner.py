@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any, TypeAlias
 
 from dask.base import get_annotations
 from dask.typing import Key
 
-from xr_locality.display.bars import watch
 from xr_locality.errors import ExecutionError, LocalityWarning
 from xr_locality.execution.checks.preflight import Preflight
 from xr_locality.execution.execute import execute_program
 from xr_locality.execution.gather import Kept
 from xr_locality.execution.metrics.audit import Audit
-from xr_locality.execution.metrics.report import Report
+from xr_locality.execution.metrics.report import ReportRecord
 from xr_locality.execution.progress import Callback, Watchers
 from xr_locality.execution.session_resources import SessionResources
 from xr_locality.execution.transport.cluster_links import Links
-from xr_locality.plan.model import Plan
+from xr_locality.plan.model import PlanRecord
 from xr_locality.program.executable import Program
 from xr_locality.program.read_replicas import read_replicas
 from xr_locality.program.reopen_files import reopen_files
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.runtime.awaiting import Cancellation
 
-__all__ = ["Told", "run_attended"]
+__all__ = ["MakeBars", "Told", "run_attended"]
+
+#: Makes the progress bars of a plan that is about to run, or None for none.
+MakeBars: TypeAlias = Callable[[PlanRecord], AbstractContextManager[Callback] | None]
 
 #: What a session's user was warned of, and is not again: pairs of regions between which
 #: values go by way of this machine, and this machine, that all is computed on it.
@@ -38,19 +40,20 @@ Told: TypeAlias = set[tuple[Region, Region] | Region]
 
 
 def run_attended(
-    plan: Plan,
+    plan: PlanRecord,
     *,
     resources: SessionResources,
     callbacks: Sequence[Callback],
     audit: Audit,
     keep: dict[Key, Kept] | None,
     told: Told,
-) -> tuple[dict[Any, Any], Report]:
+    make_bars: MakeBars,
+) -> tuple[dict[Any, Any], ReportRecord]:
     """Execute a plan and wait for its end.
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanRecord
         What to run.
     resources : SessionResources
         What it runs on.
@@ -62,12 +65,14 @@ def run_attended(
         Filled with results that stay where they are made; None brings them here.
     told : set
         What was warned of before; added to.
+    make_bars : callable
+        Makes progress bars, or none.
 
     Returns
     -------
     values : dict
         Of the keys that were asked for.
-    report : Report
+    report : ReportRecord
         What was measured.
     """
     settings, audit.plan = audit.settings, plan
@@ -77,7 +82,7 @@ def run_attended(
     annotations = dict(get_annotations())
     cancellation = Cancellation.current()
     with ExitStack() as stack:
-        bars = watch(settings.progress, plan=plan)
+        bars = make_bars(plan)
         watching = list(callbacks)
         if bars is not None:
             watching.append(stack.enter_context(bars))
@@ -110,7 +115,7 @@ def run_attended(
     return outcome
 
 
-def _tell_if_local(plan: Plan, resources: SessionResources, told: Told) -> None:
+def _tell_if_local(plan: PlanRecord, resources: SessionResources, told: Told) -> None:
     """Say, once for a session, that everything is pulled to this machine."""
     if resources.endpoints or plan.regions != (LOCAL,) or LOCAL in told:
         return

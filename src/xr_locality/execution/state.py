@@ -15,7 +15,7 @@ from xr_locality.execution.metrics.counters import Tally
 from xr_locality.execution.progress import Watchers
 from xr_locality.execution.submission import Submission
 from xr_locality.execution.transport.cluster_links import Links
-from xr_locality.plan.model import Plan, Transfer, Why
+from xr_locality.plan.model import PlanRecord, Transfer, Why
 from xr_locality.plan.residency import Residency
 from xr_locality.regions.region import Region
 
@@ -30,7 +30,7 @@ class RunState:
     ----------
     name : str
         Marks the keys of the run on every scheduler.
-    plan : Plan
+    plan : PlanRecord
         What to do.
     connections : dict of Region to Connection
         One, open, for each region of the plan; replaced when a region is opened again.
@@ -47,7 +47,7 @@ class RunState:
     """
 
     name: str
-    plan: Plan
+    plan: PlanRecord
     connections: dict[Region, Connection]
     links: Links
     retries: int

@@ -9,27 +9,26 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from xr_locality.display import formatting
 from xr_locality.errors import BudgetError, RegionError, raise_together
 from xr_locality.graph.collections import Bundle
 from xr_locality.plan.context import Circumstances
 from xr_locality.plan.decide import decide
-from xr_locality.plan.model import Plan
+from xr_locality.plan.model import PlanRecord
 from xr_locality.plan.pricing import price
 from xr_locality.plan.replicas import host_replicas
 from xr_locality.plan.residency import residency_problems
 from xr_locality.plan.serving_regions import host_regions
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.regions.region import LOCAL, Region
+from xr_locality.runtime import formatting
 
 __all__ = ["build_plan"]
 
 logger = logging.getLogger(__name__)
 
 
-def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = None) -> Plan:
+def build_plan(bundle: Bundle, circumstances: Circumstances) -> PlanRecord:
     """Decide where everything in a bundle runs.
 
     Parameters
@@ -38,12 +37,10 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
         What is to be computed.
     circumstances : Circumstances
         Policy, endpoints, prices.
-    session : Session, optional
-        What will execute the plan.
 
     Returns
     -------
-    Plan
+    PlanRecord
 
     Raises
     ------
@@ -59,7 +56,7 @@ def build_plan(bundle: Bundle, circumstances: Circumstances, *, session: Any = N
         If several of these are wrong.
     """
     with _collector_paused():
-        return _build(bundle, circumstances, session)
+        return _build(bundle, circumstances)
 
 
 @contextmanager
@@ -80,7 +77,7 @@ def _collector_paused() -> Iterator[None]:
         gc.enable()
 
 
-def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
+def _build(bundle: Bundle, circumstances: Circumstances) -> PlanRecord:
     graph = bundle.graph()
     settings = circumstances.settings
     unknown = LOCAL if settings.unknown_region == "local" or not circumstances.usable else None
@@ -106,27 +103,22 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
     if circumstances.surveyed is not None:
         circumstances.surveyed(set(hosts.values()))
     decided = decide(bundle, graph, found, hosts, circumstances)
-    plan = price(
-        bundle,
-        graph,
-        found=found,
-        circumstances=circumstances,
-        decided=decided,
-        session=session,
-    )
+    plan = price(bundle, graph, found=found, circumstances=circumstances, decided=decided)
     raise_together(
         residency_problems(plan, graph, remote_read_allowed=settings.remote_read == "allowed"),
         message="The plan moves what may not be moved:",
     )
     _check_budget(plan)
     logger.info(
-        "Planned for %s: tasks in %s; %d boundary values, %s to move for %s; %s",
-        formatting.objective(settings.objective),
+        "Planned for the least %s: tasks in %s; %d boundary values, "
+        "%s to move for %s; %s, gap %.3g",
+        settings.objective,
         ", ".join(map(str, plan.regions)) or "no region",
         len(plan.boundaries),
         formatting.nbytes(plan.nbytes_moved),
         formatting.usd(plan.usd),
-        formatting.optimality(plan.gap, plan.solver),
+        plan.solver,
+        plan.gap,
     )
     for each in plan.transfers.groups:
         logger.info(
@@ -134,23 +126,24 @@ def _build(bundle: Bundle, circumstances: Circumstances, session: Any) -> Plan:
             each.source,
             each.target,
             formatting.nbytes(each.nbytes),
-            formatting.WHY[each.why],
+            each.why,
             len(each.keys),
         )
     return plan
 
 
-def _check_budget(plan: Plan) -> None:
+def _check_budget(plan: PlanRecord) -> None:
     budget = plan.budget
     if budget is None:
         return
     over_usd = budget.usd is not None and plan.usd > budget.usd
     over_nbytes = budget.nbytes is not None and plan.nbytes_moved > budget.nbytes
     if over_usd or over_nbytes:
+        limit = formatting.usd(budget.usd) if over_usd else formatting.nbytes(budget.nbytes)
         raise BudgetError(
             f"The plan moves {formatting.nbytes(plan.nbytes_moved)} ({plan.nbytes_moved} bytes) "
             f"for {formatting.usd(plan.usd)}, more than max_egress allows "
-            f"({formatting.budget(budget)}). Nothing was started. Raise max_egress, "
+            f"(at most {limit}). Nothing was started. Raise max_egress, "
             "or look at plan().explain() with max_egress='unlimited' for what crosses.",
             nbytes=plan.nbytes_moved,
             usd=plan.usd,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_locality.config import Budget
-from xr_locality.display.formatting import headline
 from xr_locality.graph.collections import Bundle
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.makespan import makespan
@@ -21,9 +20,7 @@ from xr_locality.plan.replicas import ReplicaRead
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer, Transfers, Why
 from xr_locality.regions.region import Region
-
-if TYPE_CHECKING:
-    from xr_locality.display.plan_comparison import PlanComparison
+from xr_locality.runtime import formatting
 
 __all__ = [
     "Baseline",
@@ -31,7 +28,7 @@ __all__ = [
     "Moved",
     "Partition",
     "PlacementView",
-    "Plan",
+    "PlanRecord",
     "Transfer",
     "Why",
 ]
@@ -132,11 +129,11 @@ class Partition:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Plan:
-    """What will run where, which bytes cross between regions, and what they cost.
+class PlanRecord:
+    """Data and figures of a plan: what runs where, which bytes cross, and what they cost.
 
-    Made by :func:`xr_locality.plan`; nothing has been started or read. Money
-    shown comes from the very prices that the placement kept least.
+    :class:`xr_locality.Plan` is this record with methods that show and execute it. The
+    cost comes from the prices that the placement minimised.
 
     Attributes
     ----------
@@ -181,8 +178,6 @@ class Plan:
         What each region reads of sources that have replicas.
     budget : Budget or None
         What the plan had to stay within.
-    session : Session or None
-        What executes the plan.
     """
 
     regions: tuple[Region, ...]
@@ -206,7 +201,6 @@ class Plan:
     other_ways: Callable[[], Mapping[str, Baseline]]
     replicas: tuple[ReplicaRead, ...] = ()
     budget: Budget | None = None
-    session: Any = None
 
     @cached_property
     def moved(self) -> Moved:
@@ -236,101 +230,17 @@ class Plan:
         """All bytes that cross between regions."""
         return sum(self.moved.values())
 
-    def execute(self, *, asynchronous: bool = False) -> Any:
-        """Run the plan in its session.
-
-        Parameters
-        ----------
-        asynchronous : bool, optional
-            Return at once what is to be awaited; cancelling the await cancels the run
-            in every region.
-
-        Returns
-        -------
-        object or tuple, or coroutine of it
-            What was planned, computed: one object for one, a tuple for several.
-        """
-        return self.session.execute(self, asynchronous=asynchronous)
-
-    def compare(self, other: Plan) -> PlanComparison:
-        """Put another plan of the same work beside this one.
-
-        Parameters
-        ----------
-        other : Plan
-            Made with other endpoints, which may be only named, or another policy.
-
-        Returns
-        -------
-        PlanComparison
-            Shows itself as text and in notebooks. No store is asked.
-
-        Raises
-        ------
-        PlacementError
-            If the results of the plans differ in kind, shape or type.
-
-        Examples
-        --------
-        >>> import dask.array as da
-        >>> import xr_locality as xl
-        >>> field = xl.tag(da.ones((100, 100), chunks=50), "aws:us-west-2")
-        >>> now = xl.plan(field.sum(axis=0), endpoints={"gcp:us-central1": None},
-        ...               missing_endpoint="nearest")
-        >>> then = xl.plan(field.sum(axis=0), endpoints={"aws:us-west-2": None})
-        >>> print(now.compare(then).headline)
-        the other plan moves 800 B instead of 78.91 kiB, for < 0.0001 USD instead of < 0.0001 USD
-        """
-        from xr_locality.display.plan_comparison import compare_plans
-
-        return compare_plans(self, other)
-
-    def explain(self) -> str:
-        """Describe the plan as text: who runs what, which bytes cross, at what cost."""
-        from xr_locality.display.text import explain
-
-        return explain(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Make a JSON-ready summary, aggregated by region and by crossing."""
-        from xr_locality.display.summary import summarise
-
-        return summarise(self).to_dict()
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the regions and the bytes between them with matplotlib.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; new axes if not given.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-
-        Raises
-        ------
-        MissingDependencyError
-            If matplotlib is not installed (extra ``plot``).
-        """
-        from xr_locality.display.plot import plot
-
-        return plot(self, ax=ax)
+    @property
+    def headline(self) -> str:
+        """The plan in one line."""
+        return ", ".join(
+            (
+                formatting.counted(len(self.regions), "region"),
+                formatting.counted(len(self.boundaries), "boundary value"),
+                f"{formatting.nbytes(self.nbytes_moved)} to move",
+                formatting.usd(self.usd),
+            )
+        )
 
     def __repr__(self) -> str:
-        shown = headline(
-            n_regions=len(self.regions),
-            n_boundaries=len(self.boundaries),
-            nbytes_moved=self.nbytes_moved,
-            cost_usd=self.usd,
-        )
-        return f"<Plan: {shown}>"
-
-    def __str__(self) -> str:
-        return self.explain()
-
-    def _repr_html_(self) -> str:
-        from xr_locality.display.html import render
-
-        return render(self)
+        return f"<{type(self).__name__}: {self.headline}>"

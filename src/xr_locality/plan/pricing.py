@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from dask.highlevelgraph import HighLevelGraph
 
@@ -13,7 +12,7 @@ from xr_locality.placement.prices import GB
 from xr_locality.plan.baselines import baselines
 from xr_locality.plan.context import Circumstances
 from xr_locality.plan.decide import Decided, cost_of
-from xr_locality.plan.model import Boundary, Plan
+from xr_locality.plan.model import Boundary, PlanRecord
 from xr_locality.plan.placement_view import PlacementView
 from xr_locality.plan.replicas import choose
 from xr_locality.plan.survey import Survey
@@ -30,8 +29,7 @@ def price(
     found: Survey,
     circumstances: Circumstances,
     decided: Decided,
-    session: Any,
-) -> Plan:
+) -> PlanRecord:
     """Make the plan of what was decided.
 
     Parameters
@@ -46,12 +44,10 @@ def price(
         Policy, endpoints, prices.
     decided : Decided
         Where everything runs.
-    session : Session or None
-        What will execute the plan.
 
     Returns
     -------
-    Plan
+    PlanRecord
     """
     costs, client = circumstances.costs, circumstances.client
     transfers = Transfers(
@@ -68,7 +64,7 @@ def price(
         if source != target
     )
     bound = max(0.0, cost - decided.slack)
-    return Plan(
+    return PlanRecord(
         regions=tuple(partition.region for partition in decided.partitions),
         sources=found.sources,
         placement=PlacementView(graph, decided.layers),
@@ -107,7 +103,6 @@ def price(
             client=client,
             costs=costs,
         ),
-        session=session,
     )
 
 

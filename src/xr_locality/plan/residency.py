@@ -12,7 +12,7 @@ from xr_locality.errors import SourceError
 from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.layers import is_symbolic, toposort_layers
 from xr_locality.graph.tasks import is_value
-from xr_locality.plan.model import Plan
+from xr_locality.plan.model import PlanRecord
 from xr_locality.plan.survey import Source
 from xr_locality.plan.transfers import Transfer
 from xr_locality.regions.region import Region
@@ -21,7 +21,7 @@ __all__ = ["Residency", "residency_problems"]
 
 
 def residency_problems(
-    plan: Plan, graph: HighLevelGraph, *, remote_read_allowed: bool
+    plan: PlanRecord, graph: HighLevelGraph, *, remote_read_allowed: bool
 ) -> list[Exception]:
     """List what a plan would move although it may not.
 
@@ -32,7 +32,7 @@ def residency_problems(
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanRecord
         What would be moved.
     graph : HighLevelGraph
         The graph planned, not optimised.

@@ -14,7 +14,7 @@ from dask.typing import Key
 
 from xr_locality.graph.collections import Bundle, Part, has_expression
 from xr_locality.graph.layers import ancestors
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.plan.model import Partition, PlanRecord
 from xr_locality.regions.region import Region
 
 __all__ = ["OutputGroup", "Program", "RegionProgram", "Rewriter", "replace_layers"]
@@ -93,17 +93,17 @@ class Program:
 
     Attributes
     ----------
-    plan : Plan
+    plan : PlanRecord
         The plan that the program carries out.
     regions : tuple of RegionProgram
         One for each region of the plan.
     """
 
-    plan: Plan
+    plan: PlanRecord
     regions: tuple[RegionProgram, ...]
 
     @classmethod
-    def of(cls, plan: Plan) -> Program:
+    def of(cls, plan: PlanRecord) -> Program:
         """Make the program whose graphs are the plan's own."""
         alone = len(plan.partitions) == 1
         return cls(

@@ -12,10 +12,11 @@ import pytest
 import xarray as xr
 
 import xr_locality as xl
+from xr_locality.display.plans import Plan
 from xr_locality.errors import SourceError
 from xr_locality.execution.checks.residency_check import check_residency
 from xr_locality.execution.progress import Progress
-from xr_locality.plan.model import Plan, Transfer
+from xr_locality.plan.model import Transfer
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Tag
 from xr_locality.regions.tag_registry import REGISTRY

@@ -8,7 +8,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xr_locality.errors import raise_together
 from xr_locality.graph.layers import embedded_objects
-from xr_locality.plan.model import Partition, Plan, Transfer
+from xr_locality.plan.model import Partition, PlanRecord, Transfer
 from xr_locality.plan.residency import Residency
 from xr_locality.plan.survey import Source
 from xr_locality.regions.region import Region
@@ -17,7 +17,7 @@ from xr_locality.sources.search import find_sources
 __all__ = ["check_residency"]
 
 
-def check_residency(plan: Plan, *, relay: bool, keep: bool) -> Residency:
+def check_residency(plan: PlanRecord, *, relay: bool, keep: bool) -> Residency:
     """Refuse a plan that would take from a region what may not leave it.
 
     What the partitions would do is looked at, not what the plan says of it: a plan
@@ -25,7 +25,7 @@ def check_residency(plan: Plan, *, relay: bool, keep: bool) -> Residency:
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanRecord
         What is about to run.
     relay : bool
         Whether values between regions go by way of the client.

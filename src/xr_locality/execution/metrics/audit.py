@@ -28,7 +28,7 @@ from typing import Any, Final, Protocol, Self, TypeAlias
 from xr_locality.config import Settings
 from xr_locality.errors import ConfigurationError, LocalityError, LocalityWarning
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Moved, Plan
+from xr_locality.plan.model import Moved, PlanRecord
 from xr_locality.regions.region import Region
 from xr_locality.regions.store import without_secrets
 
@@ -127,7 +127,7 @@ class Audit:
 
     settings: Settings
     #: What was decided, as soon as it is.
-    plan: Plan | None = None
+    plan: PlanRecord | None = None
     #: Whether the first task was sent.
     started: bool = False
     _clusters: dict[str, str] = field(default_factory=dict)
@@ -241,7 +241,7 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _sources(plan: Plan) -> list[dict[str, str | None]]:
+def _sources(plan: PlanRecord) -> list[dict[str, str | None]]:
     return [
         {
             "url": without_secrets(source.url),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xr_locality.execution.metrics.read_counting import CountedReads
-from xr_locality.execution.metrics.report import RegionReport, Report
+from xr_locality.execution.metrics.report import RegionReport, ReportRecord
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.model import Plan
+from xr_locality.plan.model import PlanRecord
 from xr_locality.regions.region import Region
 
 __all__ = ["Tally"]
@@ -115,17 +115,17 @@ class Tally:
 
     def report(
         self,
-        plan: Plan,
+        plan: PlanRecord,
         *,
         seconds: float,
         measured: Mapping[Region, Mapping[str, float]],
         counted: CountedReads,
-    ) -> Report:
+    ) -> ReportRecord:
         """Make the report of a run that has ended.
 
         Parameters
         ----------
-        plan : Plan
+        plan : PlanRecord
             What was predicted.
         seconds : float
             How long it took.
@@ -144,7 +144,7 @@ class Tally:
         remote.update({pair: None for pair in counted.uncounted if pair[0] != pair[1]})
         moved = self.moved
         expected = sum(len(boundary.targets) for boundary in plan.boundaries)
-        return Report(
+        return ReportRecord(
             moved=moved,
             usd=sum(
                 self.costs.usd(source, target, nbytes) for (source, target), nbytes in moved.items()

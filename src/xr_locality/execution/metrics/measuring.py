@@ -16,7 +16,7 @@ from xr_locality.execution import remote
 from xr_locality.execution.gather import Kept
 from xr_locality.execution.liveness import ANSWER_SECONDS
 from xr_locality.execution.metrics.read_counting import CountedReads
-from xr_locality.execution.metrics.report import Report
+from xr_locality.execution.metrics.report import ReportRecord
 from xr_locality.execution.remote.counting_store import collect_reads
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.state import RunState
@@ -68,7 +68,7 @@ class Measuring:
         else:
             await self._begun
 
-    def report(self, seconds: float) -> Report:
+    def report(self, seconds: float) -> ReportRecord:
         """Make the report of a run that took so long."""
         state = self.state
         return state.tally.report(

@@ -1,15 +1,14 @@
-"""What a run measured, beside what its plan predicted."""
+"""Records of what runs measured, beside what their plans predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from xr_locality.plan.model import Moved, Plan
+from xr_locality.plan.model import Moved, PlanRecord
 from xr_locality.regions.region import Region
 
-__all__ = ["RegionReport", "Report"]
+__all__ = ["RegionReport", "ReportRecord"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,10 @@ class RegionReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a run moved and took, measured.
+class ReportRecord:
+    """Figures of a run: what it moved and took, measured, beside the plan.
+
+    :class:`xr_locality.Report` is this record with methods that show it.
 
     Attributes
     ----------
@@ -49,14 +50,14 @@ class Report:
         What each region did.
     retries : int
         Boundary values that were moved again.
-    plan : Plan
+    plan : PlanRecord
         What was predicted.
     remote_reads : mapping of (Region, Region) to int or None
-        Stored bytes that workers read from another region; None where nobody counted
-        them, and then they are in no other figure. What a worker that was lost had read
-        in its last second is not counted.
+        Stored bytes that workers read from another region; None where they were not
+        counted, and then they are in no other figure. What a lost worker had read in
+        its last second is not counted.
     seconds_moving : mapping of (Region, Region) to float or None
-        For how long something was moving between two regions; None where nobody knows.
+        For how long something was moving between two regions; None where unknown.
     """
 
     moved: Moved
@@ -64,7 +65,7 @@ class Report:
     seconds: float
     by_region: Mapping[Region, RegionReport]
     retries: int
-    plan: Plan = field(repr=False)
+    plan: PlanRecord = field(repr=False)
     remote_reads: Mapping[tuple[Region, Region], int | None] = field(default_factory=dict)
     seconds_moving: Mapping[tuple[Region, Region], float | None] = field(default_factory=dict)
 
@@ -72,41 +73,3 @@ class Report:
     def nbytes_moved(self) -> int:
         """All bytes that crossed."""
         return sum(self.moved.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Make a JSON-ready form, without the plan."""
-        return {
-            "moved": [
-                {
-                    "from": str(source),
-                    "to": str(target),
-                    "nbytes": nbytes,
-                    "nbytes_from_stores": self.remote_reads.get((source, target), 0),
-                    "usd": self.plan.costs.usd(source, target, nbytes),
-                    "seconds": self.seconds_moving.get((source, target)),
-                }
-                for (source, target), nbytes in self.moved.items()
-            ],
-            "nbytes_moved": self.nbytes_moved,
-            "usd": self.usd,
-            "seconds": self.seconds,
-            "by_region": {
-                str(region): {
-                    "tasks": each.tasks,
-                    "seconds": each.seconds,
-                    "nbytes_read": each.nbytes_read,
-                }
-                for region, each in self.by_region.items()
-            },
-            "retries": self.retries,
-        }
-
-    def __str__(self) -> str:
-        from xr_locality.display.text import compare
-
-        return compare(self)
-
-    def _repr_html_(self) -> str:
-        from xr_locality.display.html import render_report
-
-        return render_report(self)

@@ -20,7 +20,7 @@ from xr_locality.errors import ConfigurationError, LocalityWarning, TransferErro
 from xr_locality.execution import remote
 from xr_locality.execution.remote.staged_values import OPEN
 from xr_locality.execution.ship import ShippedPlugin
-from xr_locality.plan.model import Partition, Plan
+from xr_locality.plan.model import Partition, PlanRecord
 from xr_locality.regions.region import Region
 
 __all__ = ["PREFIX", "OpenStore", "Staging", "Stores"]
@@ -112,7 +112,7 @@ class Staging:
                     met=False,
                 ) from error
 
-    async def give(self, connection: Connection, partition: Partition, plan: Plan) -> Stores:
+    async def give(self, connection: Connection, partition: Partition, plan: PlanRecord) -> Stores:
         """Let the workers of a partition's cluster reach the stores that it needs."""
         here = partition.region
         sent = [each for each in plan.boundaries if each.source == here]

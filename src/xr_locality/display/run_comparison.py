@@ -4,88 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
 
-from xr_locality.display import formatting
 from xr_locality.display.summary import predicted_reads
+from xr_locality.execution.metrics.report import ReportRecord
 from xr_locality.placement.costs import CostModel
 from xr_locality.regions.region import Region
-
-if TYPE_CHECKING:
-    from xr_locality.plan.model import Moved, Plan
+from xr_locality.runtime import formatting
 
 __all__ = [
     "Compared",
     "ComparedTime",
     "ComparedWork",
     "Comparison",
-    "Measured",
-    "MeasuredRegion",
     "compare_measured",
 ]
-
-
-class MeasuredRegion(Protocol):
-    """What one region did, as a report says it."""
-
-    @property
-    def tasks(self) -> int:
-        """Tasks that ran."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that workers spent computing."""
-        ...
-
-    @property
-    def nbytes_read(self) -> int | None:
-        """Stored bytes read; None where nobody counts them."""
-        ...
-
-
-class Measured(Protocol):
-    """A report: execution makes them, and planning must not know execution."""
-
-    @property
-    def moved(self) -> Moved:
-        """Bytes that crossed, by pair of regions."""
-        ...
-
-    @property
-    def usd(self) -> float:
-        """What they cost."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Duration of the run."""
-        ...
-
-    @property
-    def by_region(self) -> Mapping[Region, MeasuredRegion]:
-        """What each region did."""
-        ...
-
-    @property
-    def retries(self) -> int:
-        """Boundary values that were moved again."""
-        ...
-
-    @property
-    def remote_reads(self) -> Mapping[tuple[Region, Region], int | None]:
-        """Stored bytes read from another region; None where nobody counted them."""
-        ...
-
-    @property
-    def seconds_moving(self) -> Mapping[tuple[Region, Region], float | None]:
-        """For how long something moved, by pair of regions."""
-        ...
-
-    @property
-    def plan(self) -> Plan:
-        """What was predicted."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +127,12 @@ class Comparison:
         )
 
 
-def compare_measured(report: Measured) -> Comparison:
+def compare_measured(report: ReportRecord) -> Comparison:
     """Put what a run measured beside what its plan predicted.
 
     Parameters
     ----------
-    report : Report
+    report : ReportRecord
         What was measured, with its plan. Stores are listed for the bytes that were to be
         read of them, if some were counted.
 
@@ -270,7 +202,7 @@ def _total(of: Iterable[Compared]) -> Compared:
     )
 
 
-def _work(report: Measured) -> dict[Region, ComparedWork]:
+def _work(report: ReportRecord) -> dict[Region, ComparedWork]:
     planned = {each.region: each.n_tasks for each in report.plan.partitions}
     predicted: Mapping[Region, int | None] = {}
     if any(each.nbytes_read is not None for each in report.by_region.values()):
