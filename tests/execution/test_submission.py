@@ -21,6 +21,7 @@ from support.answers import assert_same
 from xr_locality.compat.dask_graph import Task
 from xr_locality.display.plans import Plan
 from xr_locality.endpoints.connection import Connection
+from xr_locality.execution.remote import rename
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
     Rest,
@@ -205,10 +206,37 @@ def test_whole_graph_is_sent_with_its_layers() -> None:
     submission = send(plan, plan.regions[0], client)
     assert set(submission.outputs) == set(plan.bundle.keys())
     ((expression, keys, _),) = client.asked
-    assert keys == list(flatten(array.__dask_keys__()))
+    assert keys == [rename(key, "r1") for key in flatten(array.__dask_keys__())]
     kept = expression.hlg.layers
     assert all(kept[name] is layer for name, layer in array.dask.layers.items())
     assert any(isinstance(layer, Blockwise) for layer in kept.values())
+
+
+def test_every_key_in_one_region_is_the_runs_own() -> None:
+    """A scheduler keeps the tasks of keys that it knows, and would return old values."""
+    frame = dd.from_pandas(pd.DataFrame({"a": range(6)}), npartitions=2)
+    client = Client()
+    both = (frame.a + 1).sum(), da.ones(3).sum(), dask.delayed(np.sum)(da.ones(2))
+    plan = xl.plan(*both, endpoints={str(OREGON): None})
+    send(plan, plan.regions[0], client)
+    ((expression, keys, _),) = client.asked
+    tasks = expression.__dask_graph__()
+    assert set(keys) <= set(tasks)
+    assert all("r1" in str(key) for key in tasks)
+
+
+def test_annotations_of_layers_hold_in_one_region() -> None:
+    """What dask.annotate has set where a layer was made goes with its renamed tasks."""
+    with dask.annotate(retries=3, priority=lambda key: 10 * key[1]):
+        array = da.ones(4, chunks=2)
+    client = Client()
+    with dask.config.set({"optimization.fuse.active": False}):
+        plan = xl.plan(array, endpoints={str(OREGON): None})
+        send(plan, plan.regions[0], client)
+        ((expression, keys, _),) = client.asked
+        annotations = expression.__dask_annotations__()
+    assert annotations["retries"] == dict.fromkeys(keys, 3)
+    assert annotations["priority"] == {key: 10 * key[1] for key in keys}
 
 
 def test_collections_of_all_kinds_are_sent_together() -> None:

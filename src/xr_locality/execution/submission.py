@@ -16,12 +16,13 @@ from dask.typing import Key
 from distributed import Future, span
 
 from xr_locality.compat.dask_expressions import Expr, graph_expression, join_expressions
-from xr_locality.compat.dask_graph import Task, TaskRef
+from xr_locality.compat.dask_graph import Task, TaskRef, is_future
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.transport.cluster_links import Opened
 from xr_locality.execution.transport.staging import OpenStore, Stores
+from xr_locality.graph.layers import holds_futures
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.program.executable import OutputGroup, RegionProgram
 from xr_locality.regions.region import Region
@@ -122,8 +123,7 @@ async def submit(
     connection : Connection
         The region's cluster.
     run : str
-        Names the run's span, and makes the keys of a partition unlike those of any other
-        run.
+        Names the run's span, and makes its keys unlike those of any other run.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
     links : mapping of Region to Opened, optional
@@ -138,10 +138,10 @@ async def submit(
     rest : Rest, optional
         What is left of it, when it is sent again; by default all.
     """
+    own = run if rest is None else f"{run}-{rest.attempt}"
     if program.groups:
-        sent = _in_groups(program, rest)
+        sent = _in_groups(program, own, rest)
     else:
-        own = run if rest is None else f"{run}-{rest.attempt}"
         fetches = _fetch_tasks(
             program.partition,
             run,
@@ -176,13 +176,16 @@ class _Expression:
     fetches: Mapping[Key, Key] = field(default_factory=dict)
 
 
-def _in_groups(program: RegionProgram, rest: Rest | None) -> _Expression:
-    """Make what dask itself would send: each group of outputs by its own optimiser."""
-    expressions = [_expression_of(program, group) for group in program.groups]
+def _in_groups(program: RegionProgram, own: str, rest: Rest | None) -> _Expression:
+    """Make what dask itself would send, under other keys: each group by its own optimiser."""
+    expressions = [_expression_of(program, group, own) for group in program.groups]
     # At once: sent one after another, they would redefine the keys that they share.
     together = join_expressions(expressions)
     # Fusing a DataFrame's expression renames its keys, and keeps their order.
-    names = list(flatten(together.__dask_keys__()))
+    held = _held_by_user(program.graph)
+    names = [
+        key if key in held else remote.rename(key, own) for key in flatten(together.__dask_keys__())
+    ]
     keys = chain.from_iterable(group.keys for group in program.groups)
     return _Expression(
         expression=together,
@@ -196,11 +199,32 @@ def _in_groups(program: RegionProgram, rest: Rest | None) -> _Expression:
     )
 
 
-def _expression_of(program: RegionProgram, group: OutputGroup) -> Expr:
+def _held_by_user(graph: HighLevelGraph) -> set[Key]:
+    """Find the keys of Futures in a graph that a scheduler knows by these very keys."""
+    held: set[Key] = set()
+    for layer in graph.layers.values():
+        if holds_futures(layer):
+            for key, value in layer.items():
+                # As dask reads them: a task that holds the Future, or the Future itself.
+                future: Any = getattr(value, "value", value)
+                if is_future(value) and future.key == key:
+                    held.add(key)
+    return held
+
+
+def _expression_of(program: RegionProgram, group: OutputGroup, own: str) -> Expr:
     if group.expression is not None and not program.is_rewritten(group):
-        optimized: Expr = group.expression.optimize()
-        return optimized
-    return graph_expression(program.graph_of(group), list(group.keys), group.optimizer)
+        expression = group.expression.optimize()
+        return graph_expression(
+            HighLevelGraph({}, {}),
+            list(flatten(expression.__dask_keys__())),
+            Shipped(remote.OutputOptimizer(own, expression=expression)),
+        )
+    return graph_expression(
+        program.graph_of(group),
+        list(group.keys),
+        Shipped(remote.OutputOptimizer(own, group.optimizer)),
+    )
 
 
 async def _in_one_piece(

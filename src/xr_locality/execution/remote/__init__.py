@@ -12,7 +12,7 @@ registered with it, is imported where it is used.
 from xr_locality.execution.remote.conceal import conceal
 from xr_locality.execution.remote.fetch import TOPIC, LinkPlugin, fetch
 from xr_locality.execution.remote.packing import align, pack, receive, unpack
-from xr_locality.execution.remote.partition_keys import PartitionOptimizer, rename
+from xr_locality.execution.remote.partition_keys import OutputOptimizer, PartitionOptimizer, rename
 from xr_locality.execution.remote.readiness import (
     Readiness,
     missing,
@@ -42,6 +42,7 @@ __all__ = [
     "WINDOW",
     "LinkError",
     "LinkPlugin",
+    "OutputOptimizer",
     "PartitionOptimizer",
     "Readiness",
     "ResultClient",
