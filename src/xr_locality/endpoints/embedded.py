@@ -97,6 +97,8 @@ class _EmbeddedConnection(Connection):
         from distributed import Client, Scheduler, Worker
         from distributed.utils import silence_logging_cmgr
 
+        from xr_locality.endpoints.task_threads import TaskThreads
+
         # As LocalCluster does: otherwise each start prints a page.
         resources.enter_context(silence_logging_cmgr(logging.WARNING))
         self._doing = "starting a scheduler in this process"
@@ -109,6 +111,7 @@ class _EmbeddedConnection(Connection):
         worker = Worker(
             scheduler.address,
             nthreads=self._threads,
+            executor=TaskThreads(self._threads, thread_name_prefix="Dask-Default-Threads"),  # type: ignore[no-untyped-call]
             dashboard=False,
             dashboard_address=_HTTP_ADDRESS,
         )
