@@ -200,6 +200,14 @@ def test_multi_region_contains_its_regions(outer: str, inner: str, contained: bo
     assert Region.parse(outer).contains(Region.parse(inner)) is contained
 
 
+def test_overlap_is_containment_either_way() -> None:
+    """A multi-region overlaps its regions and they it; regions side by side do not overlap."""
+    whole, part, other = map(Region.parse, ("gcp:us", "gcp:us-central1", "gcp:us-east1"))
+    assert whole.overlaps(part)
+    assert part.overlaps(whole)
+    assert not part.overlaps(other)
+
+
 @given(st.text(max_size=80) | st.from_regex(r"\A[a-z0-9:._ /-]{0,30}\Z"))
 def test_any_text_parses_or_raises_region_error(text: str) -> None:
     """Whatever the text, it is a region with a stable name or a RegionError."""

@@ -183,4 +183,4 @@ def _why_unknown(chain: Chain, stores: tuple[Store, ...]) -> str:
 
 
 def _agree(one: Region, other: Region) -> bool:
-    return one.contains(other) or other.contains(one)
+    return one.overlaps(other)

@@ -105,7 +105,7 @@ class OpenEntry:
         if tag is not None:
             copies = [(tag.region, None), *((each.region, each) for each in tag.replicas)]
         for where, replica in copies:
-            if where.contains(region) or region.contains(where):
+            if where.overlaps(region):
                 assert tag is not None
                 alone = replace(tag, region=where, replicas=())
                 if replica is None:

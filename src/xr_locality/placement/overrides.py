@@ -25,7 +25,7 @@ _ARROW: Final = "->"
 
 def inside(source: Region, target: Region) -> bool:
     """Say whether nothing crosses: one region, or a multi-region and a region in it."""
-    return source.contains(target) or target.contains(source)
+    return source.overlaps(target)
 
 
 class Overrides(Generic[Figure]):

@@ -78,7 +78,7 @@ def list_price(source: Region, target: Region) -> Price:
     """
     if source == target:
         return Price(usd_per_gb=0.0, as_of=None, evidence="nothing leaves the region")
-    if source.contains(target) or target.contains(source):
+    if source.overlaps(target):
         whole, part = (source, target) if source.contains(target) else (target, source)
         return Price(
             usd_per_gb=0.0, as_of=None, evidence=f"nothing leaves {whole}, which holds {part}"

@@ -182,8 +182,7 @@ class _Decision:
                 nbytes=nbytes,
             )
             for read in reads
-            if not (read.region.contains(region) or region.contains(read.region))
-            and (nbytes := self.reads.nbytes(read.source))
+            if not read.region.overlaps(region) and (nbytes := self.reads.nbytes(read.source))
         )
 
     def _cheapest_alone(self, region: Region) -> Region:
@@ -191,7 +190,7 @@ class _Decision:
         if self.circumstances.settings.remote_read == "never" or self.found.pins:
             return region
         kept = [source for source in self.found.sources if source.leaves != "always"]
-        if not all(each.contains(host) or host.contains(each) for each, host in self.hosts.items()):
+        if not all(each.overlaps(host) for each, host in self.hosts.items()):
             return region
         cost, client = self.circumstances.objective(), self.circumstances.client
 
@@ -208,10 +207,7 @@ class _Decision:
             each
             for each in sorted({*self.circumstances.usable})
             if cost_of({(each, client): self.returned}, cost) < limit
-            and all(
-                any(home.contains(each) or each.contains(home) for home in source.regions)
-                for source in kept
-            )
+            and all(any(home.overlaps(each) for home in source.regions) for source in kept)
         ]
         return min([region, *rivals], key=total)
 

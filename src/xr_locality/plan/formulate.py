@@ -255,11 +255,7 @@ class _Pins:
         self.reads = reads
         self.structure = reads.structure
         self.at = {region: places.index(host) for region, host in hosts.items()}
-        self.unserved = {
-            region
-            for region, host in hosts.items()
-            if not (region.contains(host) or host.contains(region))
-        }
+        self.unserved = {region for region, host in hosts.items() if not region.overlaps(host)}
         self.pins = np.full(self.structure.n_tasks, -1, dtype=np.int64)
         self.contradictions = 0
 

@@ -193,7 +193,7 @@ def _choices(
 
 
 def _serves(host: Region, region: Region) -> bool:
-    return region.contains(host) or host.contains(region)
+    return region.overlaps(host)
 
 
 def _solve(stated: Stated, prices: PricesOf, solver: Solver) -> tuple[Placement, Prices]:
@@ -247,7 +247,7 @@ def _remote_reads(stated: Stated, solution: Placement, prices: PricesOf) -> tupl
                 read = ReplicaRead(
                     source=source, target=region, replica=nearest(source, region, prices)
                 )
-                if region.contains(read.region) or read.region.contains(region):
+                if region.overlaps(read.region):
                     continue
                 before = found.get((id(source), region))
                 found[id(source), region] = RemoteRead(

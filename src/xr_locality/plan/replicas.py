@@ -134,7 +134,7 @@ def host_replicas(
     copied = [source for source in found.sources if source.replicas]
     served: dict[Region, Region] = {}
     for region in sorted({region for source in copied for region in source.regions}):
-        serving = [each for each in usable if each.contains(region) or region.contains(each)]
+        serving = [each for each in usable if each.overlaps(region)]
         if serving:
             served[region] = region if region in serving else min(serving)
     with_replicas = {**served, **hosts}

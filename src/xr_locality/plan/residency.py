@@ -147,7 +147,7 @@ def _home(source: Source, region: Region) -> Region | None:
 
 
 def _serves(home: Region, region: Region) -> bool:
-    return home.contains(region) or region.contains(home)
+    return home.overlaps(region)
 
 
 def _bound(graph: HighLevelGraph, source: Source) -> set[str]:

@@ -45,7 +45,7 @@ def host_regions(
     hosts: dict[Region, Region] = {}
     problems: list[Exception] = []
     for region in sorted(set(located)):
-        serving = [each for each in usable if region.contains(each) or each.contains(region)]
+        serving = [each for each in usable if region.overlaps(each)]
         if region.is_local or not usable:
             hosts[region] = LOCAL
         elif region in usable:

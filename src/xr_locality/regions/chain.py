@@ -248,8 +248,4 @@ class Chain:
 
 
 def _contradicts(answer: Detection, first: Detection) -> bool:
-    return (
-        answer.how != LocalDetector.name
-        and not first.region.contains(answer.region)
-        and not answer.region.contains(first.region)
-    )
+    return answer.how != LocalDetector.name and not first.region.overlaps(answer.region)

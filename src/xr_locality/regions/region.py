@@ -143,6 +143,16 @@ class Region:
         mine, theirs = self.known, other.known
         return mine is not None and theirs is not None and mine.contains(theirs)
 
+    def overlaps(self, other: Region) -> bool:
+        """Whether one of two regions is, or spans, the other.
+
+        Examples
+        --------
+        >>> Region.parse("gcp:us-central1").overlaps(Region.parse("gcp:us"))
+        True
+        """
+        return self.contains(other) or other.contains(self)
+
     def __str__(self) -> str:
         return _LOCAL if self.is_local else f"{self.provider}:{self.name}"
 

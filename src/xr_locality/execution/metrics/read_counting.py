@@ -120,7 +120,7 @@ class _Swapper:
     def _home(self, group: Store) -> Region:
         """Say where a store is; in the target itself if nothing crosses on the way."""
         home = self.homes.get(group, LOCAL)
-        return self.target if home.contains(self.target) or self.target.contains(home) else home
+        return self.target if home.overlaps(self.target) else home
 
     def _copy_of(self, array: Any) -> Any:
         """Make an array that counts; one of another kind, or of nobody knows what, stays."""
