@@ -11,8 +11,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from support.strangers import Stranger
-from xr_locality.regions.probe.asking_clouds import Probe
 from xr_locality.regions.probe.cache import Answers
+from xr_locality.regions.probe.prober import Probe
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from xr_locality.regions import (
     register_detector,
     unregister_detector,
 )
-from xr_locality.regions.probe.asking_clouds import Probe
+from xr_locality.regions.probe.prober import Probe
 
 WEST = Region.parse("aws:us-west-2")
 BUCKET = Store.from_url("s3://bucket/a.zarr")

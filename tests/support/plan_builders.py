@@ -22,7 +22,7 @@ from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.plan.transfers import Crossings, Transfer, Transfers, Why
 from xr_locality.regions.chain import Chain
-from xr_locality.regions.prefix_rules import Rules
+from xr_locality.regions.detectors.rules import Rules
 from xr_locality.regions.region import Region
 
 OREGON = Region.parse("aws:us-west-2")

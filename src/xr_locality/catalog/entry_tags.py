@@ -12,7 +12,7 @@ alone::
           - {urlpath: "gs://copy/a.zarr", region: "gcp:us-central1"}
 
 What was written for other programs, such as STAC's storage extension or a bare
-``region``, is read as a hint: see :mod:`xr_locality.regions.metadata`.
+``region``, is read as a hint: see :mod:`xr_locality.regions.detectors.metadata`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from xr_locality.errors import ConfigurationError, RegionError
-from xr_locality.regions.metadata import read_hint
+from xr_locality.regions.detectors.metadata import read_hint
 from xr_locality.regions.region import Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import LEAVES, Leaves, Replica, Tag

@@ -7,7 +7,7 @@ from xr_locality.regions.chain import (
     unregister_detector,
 )
 from xr_locality.regions.detection import Detection, Detector
-from xr_locality.regions.prefix_rules import Rule, Rules
+from xr_locality.regions.detectors.rules import Rule, Rules
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Leaves, Replica, Tag

@@ -19,11 +19,11 @@ from xr_locality.regions.detection import Detection, Detector
 from xr_locality.regions.detectors.hostnames import HostnameDetector
 from xr_locality.regions.detectors.local_files import LocalDetector
 from xr_locality.regions.detectors.public_buckets import TableDetector
+from xr_locality.regions.detectors.rules import Rules, RulesDetector
 from xr_locality.regions.detectors.storage_options import StatedDetector
 from xr_locality.regions.detectors.tags import TagDetector
 from xr_locality.regions.lookup import Lookup
-from xr_locality.regions.prefix_rules import Rules, RulesDetector
-from xr_locality.regions.probe.asking_clouds import Probe, ProbeDetector, open_probe
+from xr_locality.regions.probe.prober import Probe, ProbeDetector, open_probe
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import LEAVES
 

@@ -4,7 +4,7 @@ import pytest
 
 from xr_locality.errors import ConfigurationError, LocalityErrorGroup
 from xr_locality.regions import Rules, Store
-from xr_locality.regions.prefix_rules import RulesDetector
+from xr_locality.regions.detectors.rules import RulesDetector
 
 
 def region(rules: dict[str, str], url: str, **options: Any) -> str | None:

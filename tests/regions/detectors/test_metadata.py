@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from xr_locality.regions import Store
+from xr_locality.regions.detectors.metadata import client_options, read_hint
 from xr_locality.regions.detectors.storage_options import StatedDetector
-from xr_locality.regions.metadata import client_options, read_hint
 
 AWS = {"type": "aws-s3", "platform": "https://{bucket}.s3.{region}.amazonaws.com"}
 
