@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from support.strangers import Stranger
-from xr_locality.regions.probe.cache import Answers
+from xr_locality.regions.probe.cache import ProbeCache
 from xr_locality.regions.probe.prober import Probe
 
 
@@ -73,6 +73,6 @@ def make_probe(tmp_path: Path) -> Callable[..., Probe]:
     """Make a probe that keeps its answers in the test's directory."""
 
     def make(*, seconds: float = 5.0, **kwargs: Any) -> Probe:
-        return Probe(Answers(tmp_path / "answers"), seconds=seconds, **kwargs)
+        return Probe(ProbeCache(tmp_path / "answers"), seconds=seconds, **kwargs)
 
     return make

@@ -14,7 +14,7 @@ from xr_locality.sources.finder import Found, SourceFinder
 from xr_locality.sources.finder_failure import warn_of_failure
 from xr_locality.sources.finder_registry import finders
 from xr_locality.sources.storage.futures import CLUSTER
-from xr_locality.sources.traversal import Task, Way, way_into
+from xr_locality.sources.traversal import Task, Traversal, traversal_of
 
 __all__ = [
     "find_clusters",
@@ -189,19 +189,19 @@ class _Walker:
 
     def walk(self, obj: object) -> tuple[Found, ...]:
         """Find what one object reads."""
-        way = way_into(type(obj))
-        if way is None:
+        traversal = traversal_of(type(obj))
+        if traversal is None:
             return ()
-        if not way.remembered:
+        if not traversal.remembered:
             found = self._ask(obj) if self._is_call(obj) else None
-            return self._inside(obj, way) if found is None else found
+            return self._inside(obj, traversal) if found is None else found
         if (known := self._seen.get(id(obj))) is not None:
             return known
         self._seen[id(obj)] = ()
         self._kept.append(obj)
-        found = self._ask(obj) if way.stranger else None
+        found = self._ask(obj) if traversal.stranger else None
         if found is None:
-            found = self._inside(obj, way)
+            found = self._inside(obj, traversal)
         if found:
             self._seen[id(obj)] = found
         return found
@@ -263,13 +263,13 @@ class _Walker:
                 if not self._calls.isdisjoint(map(_NAME, kinds)):
                     return None
                 for kind in kinds:
-                    if (way := way_into(kind)) is None:
+                    if (traversal := traversal_of(kind)) is None:
                         continue
                     those = group
                     if len(kinds) > 1:
                         those = list(compress(group, map(is_, map(type, group), repeat(kind))))
-                    if way.spread is not None:
-                        below.extend(way.spread(those))
+                    if traversal.spread is not None:
+                        below.extend(traversal.spread(those))
                     elif all(map(is_, those, repeat(those[0]))):
                         rare[id(those[0])] = those[0]
                     else:
@@ -285,8 +285,10 @@ class _Walker:
     def _is_call(self, obj: object) -> bool:
         return isinstance(obj, Task) and type(obj.func).__name__ in self._calls
 
-    def _inside(self, obj: object, way: Way) -> tuple[Found, ...]:
-        inside = [child for child in way.children(obj) if way_into(type(child)) is not None]
+    def _inside(self, obj: object, traversal: Traversal) -> tuple[Found, ...]:
+        inside = [
+            child for child in traversal.children(obj) if traversal_of(type(child)) is not None
+        ]
         if not inside:
             return ()
         if self._depth >= _DEEPEST or self._strangers >= _MOST_STRANGERS:

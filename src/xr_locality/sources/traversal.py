@@ -25,7 +25,7 @@ import numpy as np
 from xr_locality.compat.dask_graph import Alias, DataNode, Task, TaskRef
 
 # The names of dask that other finders need, from the one module that knows them.
-__all__ = ["Task", "TaskRef", "Way", "way_into"]
+__all__ = ["Task", "TaskRef", "Traversal", "traversal_of"]
 
 _PLAIN: Final[tuple[type, ...]] = (
     str,
@@ -70,7 +70,7 @@ _Children: TypeAlias = Callable[[Any], Iterable[object]]
 _Spread: TypeAlias = Callable[[Sequence[Any]], Iterable[Sequence[object]]]
 
 
-class Way(NamedTuple):
+class Traversal(NamedTuple):
     """How to look into the objects of one type."""
 
     #: What one of them holds.
@@ -85,35 +85,37 @@ class Way(NamedTuple):
     stranger: bool = False
 
 
-def _choose(kind: type[Any]) -> Way | None:
+def _choose(kind: type[Any]) -> Traversal | None:
     if kind is np.memmap:
-        return Way(_nothing, stranger=True)
+        return Traversal(_nothing, stranger=True)
     package = kind.__module__.partition(".")[0]
     if package == "distributed" and kind.__name__ == "Future":
         # A reference to its own key, too; a finder knows whose it is.
-        return Way(_nothing, stranger=True)
+        return Traversal(_nothing, stranger=True)
     if issubclass(kind, _PLAIN) or package in _OPAQUE:
         return None
     if package in _CLOSED:
-        return Way(_nothing, stranger=True)
+        return Traversal(_nothing, stranger=True)
     if kind in _CHILDREN:
-        return Way(_CHILDREN[kind], spread=_SPREAD.get(kind), remembered=kind is not tuple)
+        return Traversal(_CHILDREN[kind], spread=_SPREAD.get(kind), remembered=kind is not tuple)
     if issubclass(kind, Task):
-        return Way(_task, spread=_spread_tasks, remembered=False)
+        return Traversal(_task, spread=_spread_tasks, remembered=False)
     for parent in kind.__mro__:
         if parent in _CHILDREN:
-            return Way(_CHILDREN[parent], stranger=True)
+            return Traversal(_CHILDREN[parent], stranger=True)
     slots = tuple(
         descriptor
         for parent in kind.__mro__
         for descriptor in vars(parent).values()
         if type(descriptor) is _SLOT
     )
-    return Way(partial(_attributes, slots=slots), stranger=True)
+    return Traversal(partial(_attributes, slots=slots), stranger=True)
 
 
 #: Chooses how to look into objects of a type; None if there is nothing to see.
-way_into: Final = cast(Callable[[type[Any]], Way | None], lru_cache(maxsize=4096)(_choose))
+traversal_of: Final = cast(
+    Callable[[type[Any]], Traversal | None], lru_cache(maxsize=4096)(_choose)
+)
 
 
 class _Slotted:
@@ -212,7 +214,7 @@ def _spread(containers: Sequence[Any]) -> Iterator[Sequence[object]]:
 
 
 def _holds_more(objects: Iterable[object]) -> bool:
-    return any(map(way_into, set(map(type, objects))))
+    return any(map(traversal_of, set(map(type, objects))))
 
 
 _CHILDREN: Final[dict[type, _Children]] = {

@@ -8,8 +8,8 @@ import pytest
 
 from support.strangers import Stranger, drip, hang, reply
 from xr_locality.regions.probe.client import (
-    Call,
-    Exchange,
+    ProbeCall,
+    ProbeConnection,
     UnreachableError,
     in_parallel,
     is_loopback,
@@ -26,21 +26,21 @@ def no_thread_stays() -> Iterator[None]:
         threading.Event().wait(0.01)
 
 
-def exchange(seconds: float = 10.0) -> Exchange:
+def exchange(seconds: float = 10.0) -> ProbeConnection:
     """Make an exchange with so much time."""
-    return Exchange(deadline=time.monotonic() + seconds)
+    return ProbeConnection(deadline=time.monotonic() + seconds)
 
 
-def call(stranger: Stranger, path: str = "/") -> Call[str]:
+def call(stranger: Stranger, path: str = "/") -> ProbeCall[str]:
     """Ask a stranger for a path; answer with the status."""
 
-    def run(exchange: Exchange) -> str:
+    def run(exchange: ProbeConnection) -> str:
         try:
             return str(exchange.send("GET", f"{stranger.url}{path}").status)
         except UnreachableError as err:
             return str(err)
 
-    return Call(server=stranger.host, run=run, late="late")
+    return ProbeCall(server=stranger.host, run=run, late="late")
 
 
 def test_answer_is_read(stranger: Callable[..., Stranger]) -> None:
@@ -146,7 +146,9 @@ def test_tls_that_hangs(stranger: Callable[..., Stranger]) -> None:
     """A server that never shakes hands is given up too."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"https://127.0.0.1:{server.getsockname()[1]}/"
-        run = Call(server="a", run=lambda each: str(each.send("HEAD", url).status), late="late")
+        run = ProbeCall(
+            server="a", run=lambda each: str(each.send("HEAD", url).status), late="late"
+        )
         assert in_parallel([run], seconds=0.2) == ["late"]
 
 
@@ -184,10 +186,10 @@ def test_queue_behind_a_server_that_hangs_is_given_up(stranger: Callable[..., St
 def test_call_that_breaks_is_answered_as_late() -> None:
     """A mistake of ours in reading a stranger's answer ends no plan."""
 
-    def run(exchange: Exchange) -> str:
+    def run(exchange: ProbeConnection) -> str:
         raise ZeroDivisionError
 
-    assert in_parallel([Call(server="a", run=run, late="late")], seconds=5) == ["late"]
+    assert in_parallel([ProbeCall(server="a", run=run, late="late")], seconds=5) == ["late"]
     assert in_parallel([], seconds=5) == []
 
 

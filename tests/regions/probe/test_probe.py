@@ -141,7 +141,7 @@ class TestCustomEndpoints:
         """``us-east-1`` from a server elsewhere says nothing: it is what most are born with."""
         server = stranger(reply(200, X_Amz_Bucket_Region="us-east-1"))
         assert ask(make_probe(), "s3://b/a", endpoint_url=server.url)[0] == "aws:us-east-1"
-        monkeypatch.setattr("xr_locality.regions.probe.prober.is_loopback", lambda server: False)
+        monkeypatch.setattr("xr_locality.regions.probe.s3.is_loopback", lambda server: False)
         region, evidence = ask(make_probe(), "s3://c/a", endpoint_url=server.url)
         assert (region, "were told nothing" in evidence) == (None, True)
 
@@ -213,7 +213,7 @@ class TestSigned:
         self, make_probe: MakeProbe, stranger: MakeStranger, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A token is not sent in clear over a network."""
-        monkeypatch.setattr("xr_locality.regions.probe.prober.is_loopback", lambda server: False)
+        monkeypatch.setattr("xr_locality.regions.probe.replies.is_loopback", lambda server: False)
         server = stranger(reply(403))
         ask(make_probe(), "s3://b/a", endpoint_url=server.url, **self.OPTIONS)
         assert all("authorization" not in headers for _, _, headers in server.requests)

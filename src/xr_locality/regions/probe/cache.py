@@ -26,7 +26,7 @@ from xr_locality.regions.probe.client import is_loopback
 from xr_locality.regions.region import Region
 from xr_locality.runtime.user_files import write_whole
 
-__all__ = ["Answer", "Answers", "Question"]
+__all__ = ["BucketRequest", "ProbeAnswer", "ProbeCache"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _MOST_FILES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class BucketRequest:
     """A bucket whose region somebody wants to know."""
 
     #: ``s3``, ``gs`` or ``az``.
@@ -64,7 +64,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ProbeAnswer:
     """What a service said, or why it said nothing."""
 
     #: None where it is not known.
@@ -83,7 +83,7 @@ class Answer:
         return _UNKNOWN_SECONDS if self.reached else _UNREACHABLE_SECONDS
 
 
-class Answers:
+class ProbeCache:
     """Answers that have not expired; safe in threads and beside other processes.
 
     Parameters
@@ -98,9 +98,9 @@ class Answers:
         self._directory = directory
         self._now = now
         self._lock = threading.Lock()
-        self._memory: dict[Question, tuple[float, Answer]] = {}
+        self._memory: dict[BucketRequest, tuple[float, ProbeAnswer]] = {}
 
-    def get(self, question: Question) -> Answer | None:
+    def get(self, question: BucketRequest) -> ProbeAnswer | None:
         """Return the answer to a question; None if there is none, or it has expired."""
         with self._lock:
             kept = self._memory.get(question)
@@ -116,7 +116,7 @@ class Answers:
         lifetime = _EMULATED_SECONDS if question.emulated else answer.lifetime_seconds
         return answer if -_DAY < age < lifetime else None
 
-    def put(self, question: Question, answer: Answer) -> None:
+    def put(self, question: BucketRequest, answer: ProbeAnswer) -> None:
         """Keep an answer. A directory that cannot be written is passed over."""
         asked_at = self._now()
         with self._lock:
@@ -128,11 +128,11 @@ class Answers:
         except OSError as err:
             logger.info("Answers of probes are not kept in %s: %s", self._directory, err)
 
-    def _path(self, directory: Path, question: Question) -> Path:
+    def _path(self, directory: Path, question: BucketRequest) -> Path:
         text = json.dumps(asdict(question), sort_keys=True)
         return directory / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
-    def _read(self, question: Question) -> tuple[float, Answer] | None:
+    def _read(self, question: BucketRequest) -> tuple[float, ProbeAnswer] | None:
         if self._directory is None or question.emulated:
             return None
         path = self._path(self._directory, question)
@@ -148,7 +148,9 @@ class Answers:
             _warn_once(self._directory)
             return None
 
-    def _write(self, directory: Path, question: Question, answer: Answer, asked_at: float) -> None:
+    def _write(
+        self, directory: Path, question: BucketRequest, answer: ProbeAnswer, asked_at: float
+    ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = {
             "version": _VERSION,
@@ -176,7 +178,7 @@ class Answers:
                 file.unlink()
 
 
-def _parse(content: Any, question: Question) -> tuple[float, Answer] | None:
+def _parse(content: Any, question: BucketRequest) -> tuple[float, ProbeAnswer] | None:
     if content["version"] != _VERSION:
         return None
     if content["question"] != asdict(question):
@@ -193,7 +195,7 @@ def _parse(content: Any, question: Question) -> tuple[float, Answer] | None:
     )
     if not sound:
         raise ValueError("It is not as it was written.")
-    answer = Answer(
+    answer = ProbeAnswer(
         region=None if region is None else Region.parse(region),
         evidence=evidence,
         requester_pays=pays,

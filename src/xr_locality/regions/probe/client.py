@@ -23,9 +23,9 @@ from typing import Final, Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 __all__ = [
-    "Call",
-    "Exchange",
-    "Reply",
+    "HttpReply",
+    "ProbeCall",
+    "ProbeConnection",
     "UnreachableError",
     "canonical_name",
     "in_parallel",
@@ -47,7 +47,7 @@ class UnreachableError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class HttpReply:
     """What a server answered."""
 
     status: int
@@ -56,7 +56,7 @@ class Reply:
     body: bytes
 
 
-class Exchange:
+class ProbeConnection:
     """Requests made one after the other, which another thread may break off.
 
     Parameters
@@ -71,7 +71,7 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._broken_off = False
 
-    def send(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+    def send(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> HttpReply:
         """Send one request, and read the answer.
 
         Parameters
@@ -85,7 +85,7 @@ class Exchange:
 
         Returns
         -------
-        Reply
+        HttpReply
             A redirect is an answer like any other.
 
         Raises
@@ -107,7 +107,7 @@ class Exchange:
         finally:
             self._close()
 
-    def _send(self, method: str, parts: SplitResult, headers: Mapping[str, str]) -> Reply:
+    def _send(self, method: str, parts: SplitResult, headers: Mapping[str, str]) -> HttpReply:
         secure = parts.scheme == "https"
         host = str(parts.hostname)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
@@ -135,7 +135,7 @@ class Exchange:
         response = connection.getresponse()
         lower = {name.lower(): value for name, value in response.getheaders()}
         body = response.read(_MOST_BODY_NBYTES)
-        return Reply(status=response.status, headers=lower, body=body)
+        return HttpReply(status=response.status, headers=lower, body=body)
 
     def _remaining(self) -> float:
         remaining = self._deadline - time.monotonic()
@@ -168,23 +168,23 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class ProbeCall(Generic[T]):
     """Something to find out by exchanges with one server."""
 
     #: Whom to ask: when one call to it runs out of time, those in the queue are not begun.
     server: str
     #: Asks, and answers.
-    run: Callable[[Exchange], T]
+    run: Callable[[ProbeConnection], T]
     #: What to answer if time runs out.
     late: T
 
 
-def in_parallel(calls: Iterable[Call[T]], *, seconds: float) -> list[T]:
+def in_parallel(calls: Iterable[ProbeCall[T]], *, seconds: float) -> list[T]:
     """Make some calls in threads of their own, each in bounded time.
 
     Parameters
     ----------
-    calls : iterable of Call
+    calls : iterable of ProbeCall
         One that raises is answered as if it were late.
     seconds : float
         How long each may take. A thread that does not end in time, since it waits
@@ -193,16 +193,16 @@ def in_parallel(calls: Iterable[Call[T]], *, seconds: float) -> list[T]:
     Returns
     -------
     list
-        Answers in the order of the calls.
+        ProbeCache in the order of the calls.
     """
     listed = list(calls)
     answers = [call.late for call in listed]
     waiting = deque(enumerate(listed))
-    running: dict[int, tuple[Exchange, float]] = {}
+    running: dict[int, tuple[ProbeConnection, float]] = {}
     finished: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
     silent: set[str] = set()
 
-    def work(index: int, call: Call[T], exchange: Exchange) -> None:
+    def work(index: int, call: ProbeCall[T], exchange: ProbeConnection) -> None:
         answer = call.late
         try:
             answer = call.run(exchange)
@@ -217,7 +217,7 @@ def in_parallel(calls: Iterable[Call[T]], *, seconds: float) -> list[T]:
             if call.server in silent:
                 continue
             deadline = time.monotonic() + seconds
-            exchange = Exchange(deadline=deadline)
+            exchange = ProbeConnection(deadline=deadline)
             running[index] = exchange, deadline
             threading.Thread(
                 target=work, args=(index, call, exchange), name="xr-locality-probe", daemon=True

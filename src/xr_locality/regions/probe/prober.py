@@ -1,38 +1,33 @@
-"""Regions by asking S3, Google Cloud Storage and Azure: the only module that asks a cloud.
+"""Prober of buckets: regions from S3, Google Cloud Storage and Azure, within bounded time.
 
-S3 answers an unsigned ``HEAD`` of a bucket with the header ``x-amz-bucket-region``,
-also where it refuses or redirects. Google answers the bucket's resource, or its storage
-layout to whoever may list it. Azure tells nobody; what DNS calls an account names
-a datacentre. What is answered is checked like any text of a stranger's, and a
-signature goes only to the host that its credentials were given for.
+A server's reply is checked like any text from outside, and a signature goes only to the host
+that its credentials were given for.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from xr_locality.errors import RegionError
-from xr_locality.regions.access import Access, Credentials
+from xr_locality.regions.access import Access
 from xr_locality.regions.detection import Detection
-from xr_locality.regions.detectors.hostnames import as_bucket, read_hostname
-from xr_locality.regions.probe.cache import Answer, Answers, Question
+from xr_locality.regions.detectors.hostnames import as_bucket
+from xr_locality.regions.probe.azure import AzureProbe
+from xr_locality.regions.probe.cache import BucketRequest, ProbeAnswer, ProbeCache
 from xr_locality.regions.probe.client import (
-    Call,
-    Exchange,
+    ProbeCall,
+    ProbeConnection,
     UnreachableError,
     canonical_name,
     in_parallel,
-    is_loopback,
 )
-from xr_locality.regions.probe.datacentres import region_of_storage_host
-from xr_locality.regions.region import Region
+from xr_locality.regions.probe.gcs import probe_gcs
+from xr_locality.regions.probe.replies import usable_credentials
+from xr_locality.regions.probe.s3 import CHINA, probe_s3
 from xr_locality.regions.store import Store
 from xr_locality.runtime.user_files import cache_directory
 
@@ -44,8 +39,6 @@ SERVICES: Final[Mapping[str, str]] = {
     "gs": "https://storage.googleapis.com",
     "az": "https://{account}.blob.core.windows.net",
 }
-# Buckets of this part of AWS are unknown to the rest.
-_CHINA: Final = ".amazonaws.com.cn"
 # Names go into a path: nothing in them may end it, or leave it.
 _NAMES: Final = {
     "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"),
@@ -55,18 +48,15 @@ _NAMES: Final = {
 # Whoever has credentials may be answered what others are not.
 _SIGNED: Final = frozenset({"gs", "s3"})
 _LONGEST_NAME: Final = 255
-_REGION_HEADER: Final = "x-amz-bucket-region"
-# What S3-compatible servers answer that were told nothing.
-_DEFAULT_REGION: Final = "us-east-1"
 
-_Ask: TypeAlias = Callable[[Question, str, Exchange, "Access | None"], Answer]
+_Ask: TypeAlias = Callable[[BucketRequest, str, ProbeConnection, "Access | None"], ProbeAnswer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """A question, and with what to ask it."""
 
-    question: Question
+    question: BucketRequest
     access: Access | None
 
 
@@ -75,7 +65,7 @@ class Probe:
 
     Parameters
     ----------
-    answers : Answers
+    answers : ProbeCache
         Where to keep what is answered.
     seconds : float, default 3.0
         How long one bucket may take.
@@ -87,7 +77,7 @@ class Probe:
 
     def __init__(
         self,
-        answers: Answers,
+        answers: ProbeCache,
         *,
         seconds: float = 3.0,
         services: Mapping[str, str] = SERVICES,
@@ -96,8 +86,11 @@ class Probe:
         self._answers = answers
         self._seconds = seconds
         self._services = services
-        self._canonical_name = canonical_name
-        self._ask: Mapping[str, _Ask] = {"s3": _ask_s3, "gs": _ask_gcs, "az": self._ask_azure}
+        self._ask: Mapping[str, _Ask] = {
+            "s3": probe_s3,
+            "gs": probe_gcs,
+            "az": AzureProbe(canonical_name),
+        }
 
     def ask(self, stores: Iterable[Store]) -> None:
         """Ask for the buckets of some stores, those that were not asked for lately.
@@ -107,7 +100,7 @@ class Probe:
         stores : iterable of Store
             Any; those that no cloud knows are passed by.
         """
-        wanted: dict[Question, _Asked] = {}
+        wanted: dict[BucketRequest, _Asked] = {}
         for store in stores:
             asked = self._asked(store)
             if isinstance(asked, _Asked) and self._answers.get(asked.question) is None:
@@ -116,18 +109,18 @@ class Probe:
         for question, answer in zip(wanted, in_parallel(calls, seconds=self._seconds), strict=True):
             self._answers.put(question, answer)
 
-    def remembered(self, store: Store) -> Answer | None:
+    def remembered(self, store: Store) -> ProbeAnswer | None:
         """Return what was answered for a store's bucket; ask nobody.
 
         Returns
         -------
-        Answer or None
+        ProbeAnswer or None
             None if it was not asked for, or can not be.
         """
         asked = self._asked(store)
         return self._answers.get(asked.question) if isinstance(asked, _Asked) else asked
 
-    def _asked(self, store: Store) -> _Asked | Answer | None:
+    def _asked(self, store: Store) -> _Asked | ProbeAnswer | None:
         """Make the question of a store; an answer where asking is of no use."""
         bucket = as_bucket(store)
         service, endpoint, access = bucket.protocol, bucket.endpoint_url, bucket.access
@@ -137,55 +130,42 @@ class Probe:
         if len(name) > _LONGEST_NAME or not _NAMES[service].fullmatch(name):
             thing = "storage account" if service == "az" else "bucket"
             shown = repr(name[:80]) if name else "nothing"
-            return Answer(region=None, evidence=f"{shown} is no name of a {thing} to ask for")
+            return ProbeAnswer(region=None, evidence=f"{shown} is no name of a {thing} to ask for")
         if service == "az" and endpoint is not None:
             return None
-        if endpoint is None and access is not None and (access.host or "").endswith(_CHINA):
+        if endpoint is None and access is not None and (access.host or "").endswith(CHINA):
             endpoint = f"https://{access.host}"
-        question = Question(
+        question = BucketRequest(
             service=service,
             endpoint=endpoint,
             name=name,
             signed=service in _SIGNED
-            and _usable(access, self._base(service, endpoint)) is not None,
+            and usable_credentials(access, self._base(service, endpoint)) is not None,
         )
         return _Asked(question=question, access=access)
 
     def _base(self, service: str, endpoint: str | None) -> str:
         return self._services[service] if endpoint is None else endpoint
 
-    def _call(self, asked: _Asked) -> Call[Answer]:
+    def _call(self, asked: _Asked) -> ProbeCall[ProbeAnswer]:
         question = asked.question
         base = self._base(question.service, question.endpoint)
         base = base.replace("{account}", question.name)
         server = urlsplit(base).netloc
         ask = self._ask[question.service]
 
-        def run(exchange: Exchange) -> Answer:
+        def run(exchange: ProbeConnection) -> ProbeAnswer:
             try:
                 return ask(question, base, exchange, asked.access)
             except UnreachableError as err:
-                return Answer(region=None, evidence=f"{server!r}: {err}", reached=False)
+                return ProbeAnswer(region=None, evidence=f"{server!r}: {err}", reached=False)
 
-        late = Answer(
+        late = ProbeAnswer(
             region=None,
             evidence=f"{server!r}: it did not answer in {self._seconds:g} s",
             reached=False,
         )
-        return Call(server=server, run=run, late=late)
-
-    def _ask_azure(
-        self, question: Question, base: str, exchange: Exchange, access: Access | None
-    ) -> Answer:
-        host = urlsplit(base).netloc
-        try:
-            name = self._canonical_name(host)
-        except (OSError, UnicodeError):
-            return Answer(region=None, evidence=f"DNS knows no {host!r}", reached=False)
-        region = region_of_storage_host(name)
-        if region is None:
-            return Answer(region=None, evidence="Azure tells nobody where an account is")
-        return Answer(region=region, evidence=f"a guess from DNS, which calls {host!r} {name!r}")
+        return ProbeCall(server=server, run=run, late=late)
 
 
 class ProbeDetector:
@@ -215,138 +195,6 @@ class ProbeDetector:
         )
 
 
-def _ask_s3(question: Question, base: str, exchange: Exchange, access: Access | None) -> Answer:
-    server = urlsplit(base).netloc
-    url = f"{base}/{question.name}"
-    reply = exchange.send("HEAD", url)
-    found = reply.headers.get(_REGION_HEADER)
-    if found is None and (credentials := _usable(access, base)) is not None:
-        region_name = (access and access.region_name) or _DEFAULT_REGION
-        reply = exchange.send("HEAD", url, _signed("HEAD", url, credentials, region_name))
-        found = reply.headers.get(_REGION_HEADER)
-    if found is None:
-        if reply.status == 404:
-            return Answer(region=None, evidence=f"{server!r} knows no bucket {question.name!r}")
-        return Answer(
-            region=None, evidence=f"{server!r} answered {reply.status}, and no {_REGION_HEADER}"
-        )
-    evidence = f"{server!r} answered {_REGION_HEADER}: {_shown(found)}"
-    own = question.endpoint is None or server.endswith(_CHINA)
-    if not own and found == _DEFAULT_REGION and not is_loopback(server):
-        return Answer(
-            region=None, evidence=f"{evidence}, which such servers say that were told nothing"
-        )
-    region = _region("aws", found) if own else _region_of_stranger(server, found)
-    if region is None:
-        return Answer(region=None, evidence=f"{evidence}, which is no region")
-    return Answer(region=region, evidence=evidence)
-
-
-def _ask_gcs(question: Question, base: str, exchange: Exchange, access: Access | None) -> Answer:
-    server = urlsplit(base).netloc
-    url = f"{base}/storage/v1/b/{question.name}"
-    wanted = (
-        f"{url}?fields=location,locationType,customPlacementConfig",
-        # Whoever may list a bucket may see this, which is most of those that are public.
-        f"{url}/storageLayout",
-    )
-    credentials = _usable(access, base)
-    headers: list[Mapping[str, str]] = [{}]
-    if credentials is not None:
-        headers.append({"authorization": f"Bearer {credentials.token}"})
-    for sent, page in product(headers, wanted):
-        reply = exchange.send("GET", page, sent)
-        if reply.status not in (401, 403):
-            break
-    pays = True if reply.status == 400 and b"requester pays" in reply.body.lower() else None
-    if reply.status == 404:
-        return Answer(region=None, evidence=f"{server!r} knows no bucket {question.name!r}")
-    if reply.status != 200:
-        said = ", since the reader must pay" if pays else ""
-        return Answer(
-            region=None, evidence=f"{server!r} answered {reply.status}{said}", requester_pays=pays
-        )
-    resource = _json(reply.body)
-    location = resource.get("location")
-    if not isinstance(location, str):
-        return Answer(region=None, evidence=f"{server!r} answered without a location")
-    evidence = f"{server!r} answered location: {_shown(location)}"
-    region = _region("gcp", location.lower())
-    if region is None:
-        return Answer(region=None, evidence=f"{evidence}, which is no region")
-    return Answer(region=region, evidence=f"{evidence}{_spread(resource)}")
-
-
-def _spread(resource: Mapping[str, Any]) -> str:
-    """Name the regions that a bucket of two regions was told to be spread over."""
-    placement = resource.get("customPlacementConfig")
-    parts = placement.get("dataLocations") if isinstance(placement, Mapping) else None
-    if not (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
-        return ""
-    return f", in {' and '.join(_shown(part) for part in parts[:2])}"
-
-
-def _json(body: bytes) -> Mapping[str, Any]:
-    try:
-        read = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return read if isinstance(read, Mapping) else {}
-
-
-def _region(provider: str, name: str) -> Region | None:
-    try:
-        return Region(provider=provider, name=name)
-    except RegionError:
-        return None
-
-
-def _region_of_stranger(server: str, name: str) -> Region | None:
-    """Understand what a service says that is no provider's own.
-
-    It may emulate any cloud; one that is known by its name has regions of its own.
-    """
-    if (named := read_hostname(server)) is not None:
-        return _region(named.provider, name)
-    if not re.fullmatch(r"[A-Za-z0-9-]+", name):
-        return None
-    try:
-        region = Region.parse(name)
-    except RegionError:
-        return _region("aws", name)
-    return None if region.is_local else region
-
-
-def _usable(access: Access | None, base: str) -> Credentials | None:
-    """Return credentials that were given for a host, if it may be told of them."""
-    if access is None or access.anonymous or access.credentials is None:
-        return None
-    parts = urlsplit(base)
-    if access.credentials.host != parts.netloc:
-        return None
-    if parts.scheme != "https" and not is_loopback(parts.netloc):
-        return None
-    return access.credentials
-
-
-def _signed(method: str, url: str, credentials: Credentials, region_name: str) -> Mapping[str, str]:
-    """Sign a request as botocore does; without it, which comes with s3fs, leave it unsigned."""
-    try:
-        from botocore.auth import S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
-        from botocore.credentials import Credentials as BotoCredentials
-    except ImportError:
-        return {}
-    request = AWSRequest(method=method, url=url)
-    key = BotoCredentials(credentials.key, credentials.secret, credentials.token)
-    S3SigV4Auth(key, "s3", region_name).add_auth(request)
-    return dict(request.headers.items())
-
-
-def _shown(text: str) -> str:
-    return repr(text[:80])
-
-
 _probes: Final[dict[tuple[float, Path | None], Probe]] = {}
 
 
@@ -367,6 +215,6 @@ def open_probe(*, seconds: float, directory: str | None) -> Probe:
     base = cache_directory() if directory is None else Path(directory).expanduser()
     key = seconds, base
     if key not in _probes:
-        answers = Answers(None if base is None else base / "regions")
+        answers = ProbeCache(None if base is None else base / "regions")
         _probes.setdefault(key, Probe(answers, seconds=seconds))
     return _probes[key]
