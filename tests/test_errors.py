@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from typing import Any
 
 import pytest
 
@@ -51,24 +52,54 @@ def test_tree_is_drawn_in_full() -> None:
         assert error.__name__ in errors.__all__
 
 
+FACTS: dict[type[errors.LocalityError], dict[str, Any]] = {
+    errors.LocalityError: {"region": "aws:us-west-2"},
+    errors.ConfigurationError: {"key": "objective", "suggestions": ("usd",)},
+    errors.RegionError: {"value": "us-wst-2", "suggestions": ("us-west-2",)},
+    errors.SourceError: {"url": "s3://bucket/a.zarr", "region": "aws:us-west-2"},
+    errors.PlacementError: {"regions": ("aws:us-west-2", "gcp:us-central1")},
+    errors.BudgetError: {"nbytes": 10, "usd": 0.5, "moved": (("a", "b", 10),)},
+    errors.EndpointError: {"region": "aws:us-west-2", "reached": False},
+    errors.ExecutionError: {"region": "aws:us-west-2"},
+    errors.TransferError: {"source": "a", "target": "b", "key": ("x", 0), "met": True},
+    errors.MissingDependencyError: {"missing": ("matplotlib",), "extra": "plot"},
+}
+
+
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
 class TestEachClass:
     def test_facts_are_attributes(self, error: type[errors.LocalityError]) -> None:
-        """What a handler may want to know are attributes; others are missing as usual."""
-        problem = error("No endpoint.", region="aws:us-west-2")
+        """Facts for a handler are attributes; other names are missing as usual."""
+        problem: Any = error("No endpoint.", **FACTS[error])
         assert str(problem) == "No endpoint."
-        assert problem.region == "aws:us-west-2"
+        assert {name: getattr(problem, name) for name in FACTS[error]} == FACTS[error]
+        assert FACTS[error].items() <= problem.facts.items()
         with pytest.raises(AttributeError, match=f"{error.__name__!r} object has no .*'colour'"):
             _ = problem.colour
 
+    def test_declared_facts_are_there(self, error: type[errors.LocalityError]) -> None:
+        """Each declared fact that was not given has its default."""
+        problem = error("No endpoint.")
+        declared = error.__annotations__ if error is not errors.LocalityError else {}
+        assert all(getattr(problem, name) in (None, True, ()) for name in declared)
+
+    def test_only_declared_facts(self, error: type[errors.LocalityError]) -> None:
+        """A misspelt fact is refused where the error is made; the base takes any."""
+        if error is errors.LocalityError:
+            assert error("No endpoint.", colour="red").facts == {"colour": "red"}
+        else:
+            with pytest.raises(TypeError, match="colour"):
+                error("No endpoint.", colour="red")
+
     def test_pickles(self, error: type[errors.LocalityError]) -> None:
         """Class, message, facts and notes survive the way from another process."""
-        problem = error("No endpoint.", region="aws:us-west-2")
+        problem = error("No endpoint.", **FACTS[error])
         problem.add_note("while planning")
         for copied in (pickle.loads(pickle.dumps(problem)), copy.deepcopy(problem)):
             assert type(copied) is error
             assert str(copied) == "No endpoint."
-            assert copied.region == "aws:us-west-2"
+            assert FACTS[error].items() <= copied.facts.items()
+            assert vars(copied) == vars(problem)
             assert copied.__notes__ == ["while planning"]
 
 

@@ -120,7 +120,7 @@ class PlacementProblem:
             raise PlacementError(
                 f"Tasks are pinned to region {str(region)!r}, where nothing can run. "
                 f"Usable regions: {usable}.",
-                region=region,
+                region=str(region),
             )
         if self.units is None:
             return
@@ -133,7 +133,7 @@ class PlacementProblem:
                 "Tasks of one peer-to-peer rechunk or shuffle must run in one region together "
                 f"and are pinned to {' and '.join(map(str, sorted(pinned)))}. It cannot be split: "
                 "take the pins away, or choose another rechunk method.",
-                regions=tuple(sorted(pinned)),
+                regions=tuple(map(str, sorted(pinned))),
             )
 
 
