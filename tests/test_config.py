@@ -18,6 +18,7 @@ import yaml
 
 from xr_locality import config, errors
 from xr_locality.config import Budget, LinkSetting, Settings, parse_budget, read
+from xr_locality.config.values import CHECKS
 from xr_locality.regions.region import LOCAL, Region
 
 
@@ -36,6 +37,17 @@ def packaged(name: str) -> Any:
 def dashed(name: str) -> str:
     """Spell a setting's name as configuration files do."""
     return name.replace("_", "-")
+
+
+class TestPolicy:
+    def test_has_every_setting(self) -> None:
+        """The types of keywords, the settings, their checks and the schema have the same names."""
+        names = {field.name for field in dataclasses.fields(Settings)}
+        assert set(config.CallPolicy.__annotations__) == names
+        assert set(config.Policy.__annotations__) == names - {"endpoints"}
+        assert set(CHECKS) == names
+        schema = packaged("locality-schema.yaml")["properties"]["locality"]["properties"]
+        assert {name.replace("-", "_") for name in schema} == names
 
 
 class TestDefaults:

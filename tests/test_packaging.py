@@ -30,7 +30,9 @@ PUBLIC = {
     "persist",
     "plan",
     "routed",
+    "sources",
     "tag",
+    "where",
 }
 
 #: What each part may import beside itself; what those may import comes along.

@@ -39,7 +39,7 @@ def _shared() -> Iterator[Session]:
 @pytest.fixture
 def session(_shared: Session) -> Iterator[Session]:
     """Make the shared session the current one, without reports of other tests."""
-    from xr_locality.session import _current
+    from xr_locality.session.session import _current
 
     token = _current.set(weakref.ref(_shared))
     _shared.reports.clear()

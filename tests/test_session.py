@@ -324,6 +324,25 @@ def test_endpoints_of_a_call_make_a_session_of_their_own(
     assert until(lambda: empty(clusters))
 
 
+def test_persisted_with_endpoints_of_the_call(
+    clusters: dict[str, Any], difference: xr.DataArray
+) -> None:
+    """Persisted values outlive the session of their call, which closes with the last of them."""
+    expected = compute_plainly(difference)[0]
+    with Session({}, probe="never") as session:
+        (held,) = session.persist(difference, endpoints=clusters)
+    assert_same(held.compute(), expected)
+    assert_same(xl.compute(held, endpoints=clusters)[0], expected)
+    later = held + 1
+    del held
+    gc.collect()
+    assert_same(later.compute(), expected + 1)
+    assert clients_of(clusters)
+    del later
+    gc.collect()
+    assert until(lambda: not clients_of(clusters))
+
+
 def test_first_try_without_endpoints_says_what_it_pulls(difference: xr.DataArray) -> None:
     """With nothing configured all runs here, with one warning a session."""
     with Session() as made:
@@ -381,7 +400,7 @@ def test_adopted_clusters_stay_open(clusters: dict[str, Any], difference: xr.Dat
         list(threads.map(made.compute, [difference, difference + 1, difference * 2]))
         assert clients_of(clusters)
         # The way to the other cluster once, and on both what gives large values.
-        links = [name for name in plugins_of(clusters) if "giver" not in name]
+        links = [name for name in plugins_of(clusters) if "streamer" not in name]
         assert len(links) == 1
         assert until(lambda: len(plugins_of(clusters)) == 3)
     assert until(lambda: not clients_of(clusters)), clients_of(clusters)
@@ -455,7 +474,7 @@ def test_default_session_reads_other_settings_each_time(difference: xr.DataArray
 
 def test_reports_are_kept_the_latest_last(session: Session, difference: xr.DataArray) -> None:
     """A session keeps what was measured, but not for ever."""
-    import xr_locality.session as module
+    import xr_locality.session.session as module
 
     total = difference.sum()
     session.compute(total)

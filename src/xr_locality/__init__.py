@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xr_locality import errors
 from xr_locality.accessor import register as _register
-from xr_locality.api import compute, persist, plan, tag
+from xr_locality.api import compute, persist, plan, sources, tag, where
 from xr_locality.display.plans import Plan
 from xr_locality.regions.region import Region
 from xr_locality.routing import routed
@@ -30,7 +30,9 @@ __all__ = [
     "persist",
     "plan",
     "routed",
+    "sources",
     "tag",
+    "where",
 ]
 
 __version__ = _version("xr-locality")

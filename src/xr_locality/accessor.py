@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
 from xr_locality import api, routing
+from xr_locality.config import CallPolicy
 from xr_locality.errors import RegionError
 from xr_locality.regions.region import Region
 from xr_locality.runtime.awaiting import awaited
@@ -15,12 +16,13 @@ from xr_locality.runtime.awaiting import awaited
 if TYPE_CHECKING:
     from xr_locality.display.plans import Plan
     from xr_locality.display.source_table import SourceTable
+    from xr_locality.execution.progress import Callback
 
 __all__ = ["LocalityAccessor"]
 
 
 class LocalityAccessor:
-    """Where an object's data lie, and computing beside them.
+    """Accessor ``.locality``: the regions of an object's data, and computing beside them.
 
     Parameters
     ----------
@@ -33,25 +35,25 @@ class LocalityAccessor:
 
     @property
     def region(self) -> Region:
-        """The one region that the data lie in.
+        """The one region that the data are stored in.
 
         Raises
         ------
         RegionError
-            If they lie in several, or nobody knows.
+            If there are several, or one is not known.
         """
         regions = self.regions
         unknown = [source.url for source in self.sources if source.region is None]
         if unknown:
             raise RegionError(
-                f"The region of {', '.join(map(repr, unknown))} is not known. Say it with "
+                f"The region of {', '.join(map(repr, unknown))} is not known. Give it with "
                 ".locality.tag(region), in the catalog, or in locality.rules.",
                 urls=tuple(unknown),
             )
         if len(regions) != 1:
             found = ", ".join(map(str, regions)) or "no region: it reads no stored data"
             raise RegionError(
-                f"The data lie in {found}. Use .locality.regions, or .locality.sources "
+                f"The data are stored in {found}. Use .locality.regions, or .locality.sources "
                 "for a table.",
                 regions=tuple(map(str, regions)),
             )
@@ -59,56 +61,72 @@ class LocalityAccessor:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """The regions that the data lie in, without repetition, sorted."""
+        """The regions that the data are stored in, without repetition, sorted."""
         return tuple(sorted({each.region for each in self.sources if each.region is not None}))
 
     @property
     def sources(self) -> SourceTable:
-        """A small table of what is read: URL, region, evidence, variables, stored bytes."""
+        """A table of the sources: URL, region, evidence, variables, stored bytes."""
         from xr_locality.display.source_table import SourceTable
 
         return SourceTable(api.sources(self._obj))
 
-    def plan(self, **policy: Any) -> Plan:
+    def plan(self, **policy: Unpack[CallPolicy]) -> Plan:
         """Decide what would run where; see :func:`xr_locality.plan`."""
         return api.plan(self._obj, **policy)
 
-    def explain(self, **policy: Any) -> None:
-        """Print who would run what, which bytes would cross, and what they cost."""
+    def explain(self, **policy: Unpack[CallPolicy]) -> None:
+        """Print which region would run which tasks, the bytes that cross, and their cost."""
         print(self.plan(**policy).explain())
 
-    def compute(self, *, asynchronous: bool = False, **policy: Any) -> Any:
+    def compute(
+        self,
+        *,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: bool = False,
+        **policy: Unpack[CallPolicy],
+    ) -> Any:
         """Compute each part beside its data and return a new object.
 
         Parameters
         ----------
+        callbacks : sequence of Callback, optional
+            Called with each event, see :class:`~xr_locality.execution.progress.Callback`.
         asynchronous : bool, optional
-            Return at once what is to be awaited; cancelling the await cancels the run
-            in every region.
-        **policy : Any
+            Return a coroutine at once; cancelling the await cancels the run in every
+            region.
+        **policy : CallPolicy
             Settings for this run, see :class:`xr_locality.Session`.
 
         Returns
         -------
         Dataset, DataArray or DataTree, or coroutine of it
-            What ``.compute()`` would return: same values, coordinates,
+            As ``.compute()`` returns it: same values, coordinates,
             attributes and encodings.
         """
         if asynchronous:
-            return awaited(self.compute, **policy)
-        computed = api.compute(self._obj, **policy)[0]
-        # What has nothing lazy is handed back as it is, as dask does; xarray makes a copy.
+            return awaited(self.compute, callbacks=callbacks, **policy)
+        computed = api.compute(self._obj, callbacks=callbacks, **policy)[0]
+        # An object with nothing lazy comes back as it is, as from dask; xarray copies it.
         return self._obj.copy(deep=False) if computed is self._obj else computed
 
-    def load(self, *, asynchronous: bool = False, **policy: Any) -> Any:
+    def load(
+        self,
+        *,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: bool = False,
+        **policy: Unpack[CallPolicy],
+    ) -> Any:
         """Compute each part beside its data, in place, and return the object.
 
         Parameters
         ----------
+        callbacks : sequence of Callback, optional
+            As :meth:`compute` takes them.
         asynchronous : bool, optional
             As :meth:`compute` takes it. The object changes when all is there, and not
             at all if the await is cancelled.
-        **policy : Any
+        **policy : CallPolicy
             Settings for this run, see :class:`xr_locality.Session`.
 
         Returns
@@ -117,33 +135,43 @@ class LocalityAccessor:
             The object itself.
         """
         if asynchronous:
-            return _fill_awaited(self._obj, self.compute(asynchronous=True, **policy))
-        return _fill(self._obj, self.compute(**policy))
+            return _fill_awaited(
+                self._obj, self.compute(callbacks=callbacks, asynchronous=True, **policy)
+            )
+        return _fill(self._obj, self.compute(callbacks=callbacks, **policy))
 
-    def persist(self, *, asynchronous: bool = False, **policy: Any) -> Any:
+    def persist(
+        self,
+        *,
+        callbacks: Sequence[Callback] = (),
+        asynchronous: bool = False,
+        **policy: Unpack[CallPolicy],
+    ) -> Any:
         """Compute, and leave the chunks in the regions where they are made.
 
         Parameters
         ----------
+        callbacks : sequence of Callback, optional
+            As :meth:`compute` takes them.
         asynchronous : bool, optional
             As :meth:`compute` takes it.
-        **policy : Any
+        **policy : CallPolicy
             Settings for this run, see :class:`xr_locality.Session`.
 
         Returns
         -------
         Dataset, DataArray or DataTree, or coroutine of it
-            A new object, backed by what the regions hold.
+            A new object, backed by the chunks in their regions.
         """
         if asynchronous:
-            return awaited(self.persist, **policy)
-        return api.persist(self._obj, **policy)[0]
+            return awaited(self.persist, callbacks=callbacks, **policy)
+        return api.persist(self._obj, callbacks=callbacks, **policy)[0]
 
     def to_zarr(
         self,
         store: Any,
         *,
-        policy: Mapping[str, Any] | None = None,
+        policy: CallPolicy | None = None,
         asynchronous: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -157,11 +185,11 @@ class LocalityAccessor:
         store : Any
             As ``to_zarr`` takes it. Its region must be known: from a rule, a tag or
             a catalog; local files are on this machine.
-        policy : mapping, optional
+        policy : CallPolicy, optional
             Settings for this run, see :class:`xr_locality.Session`.
         asynchronous : bool, optional
-            As :meth:`compute` takes it. What was written before the await was cancelled
-            stays in the store.
+            As :meth:`compute` takes it. A cancelled await leaves the chunks that
+            are written already in the store.
         **kwargs : Any
             As ``to_zarr`` takes them.
 
@@ -172,11 +200,11 @@ class LocalityAccessor:
         """
         if asynchronous:
             return awaited(self.to_zarr, store, policy=policy, **kwargs)
-        with routing.routed(**(policy or {})):
+        with routing.routed(**(policy or CallPolicy())):
             return self._obj.to_zarr(store, **kwargs)
 
     def tag(self, region: str | Region) -> Any:
-        """Say by hand where the data lie; see :func:`xr_locality.tag`."""
+        """State where the data are stored; see :func:`xr_locality.tag`."""
         return api.tag(self._obj, region)
 
 

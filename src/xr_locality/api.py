@@ -1,10 +1,11 @@
-"""dask-level functions: plan, compute, persist, tag, where; each uses the current session."""
+"""Functions on dask collections: plan, compute, persist, tag, sources, where."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
+from xr_locality.config import CallPolicy
 from xr_locality.display.plans import Plan
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.layers import ancestors, embedded_objects
@@ -18,12 +19,15 @@ from xr_locality.regions.tag_registry import REGISTRY
 from xr_locality.session import current_session
 from xr_locality.sources.search import find_sources
 
+if TYPE_CHECKING:
+    from xr_locality.execution.progress import Callback
+
 __all__ = ["compute", "persist", "plan", "sources", "tag", "where"]
 
 T = TypeVar("T")
 
 
-def plan(*collections: Any, **policy: Any) -> Plan:
+def plan(*collections: Any, **policy: Unpack[CallPolicy]) -> Plan:
     """Decide what would run where, which bytes would cross, and what they cost.
 
     Pure: reads graphs and metadata, sends no task, starts no cluster.
@@ -33,7 +37,7 @@ def plan(*collections: Any, **policy: Any) -> Plan:
     *collections : Any
         Datasets, DataArrays, DataTrees, dask Arrays, DataFrames, Bags, Delayeds,
         and containers of them.
-    **policy : Any
+    **policy : CallPolicy
         Settings for this plan, see :class:`Session`. ``endpoints={"aws:us-east-1":
         None}`` plans for endpoints that are only named.
 
@@ -46,7 +50,7 @@ def plan(*collections: Any, **policy: Any) -> Plan:
     RegionError
         If the region of a source is not known.
     EndpointError
-        If data lie in a region without an endpoint.
+        If data are stored in a region without an endpoint.
     BudgetError
         If more would cross than ``max_egress`` allows.
     LocalityErrorGroup
@@ -57,18 +61,27 @@ def plan(*collections: Any, **policy: Any) -> Plan:
 
 @overload
 def compute(
-    *collections: Any, asynchronous: Literal[False] = False, **policy: Any
+    *collections: Any,
+    callbacks: Sequence[Callback] = (),
+    asynchronous: Literal[False] = False,
+    **policy: Unpack[CallPolicy],
 ) -> tuple[Any, ...]: ...
 
 
 @overload
 def compute(
-    *collections: Any, asynchronous: Literal[True], **policy: Any
+    *collections: Any,
+    callbacks: Sequence[Callback] = (),
+    asynchronous: Literal[True],
+    **policy: Unpack[CallPolicy],
 ) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
 
 
 def compute(
-    *collections: Any, asynchronous: bool = False, **policy: Any
+    *collections: Any,
+    callbacks: Sequence[Callback] = (),
+    asynchronous: bool = False,
+    **policy: Unpack[CallPolicy],
 ) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
     """Compute collections, each part of their graph beside its data.
 
@@ -76,11 +89,13 @@ def compute(
     ----------
     *collections : Any
         As ``dask.compute`` takes them.
+    callbacks : sequence of Callback, optional
+        Called with each event, see :class:`~xr_locality.execution.progress.Callback`.
     asynchronous : bool, optional
-        Return at once what is to be awaited, and leave the caller's event loop free.
+        Return a coroutine at once, and leave the caller's event loop free.
         All errors are raised by the ``await``; cancelling it cancels the run in every
         region.
-    **policy : Any
+    **policy : CallPolicy
         Settings for this run, see :class:`Session`.
 
     Returns
@@ -98,24 +113,35 @@ def compute(
     """
     session = current_session()
     computed: tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]
-    computed = session.compute(*collections, asynchronous=asynchronous, **policy)  # type: ignore[call-overload]
+    computed = session.compute(  # type: ignore[call-overload]
+        *collections, callbacks=callbacks, asynchronous=asynchronous, **policy
+    )
     return computed
 
 
 @overload
 def persist(
-    *collections: Any, asynchronous: Literal[False] = False, **policy: Any
+    *collections: Any,
+    callbacks: Sequence[Callback] = (),
+    asynchronous: Literal[False] = False,
+    **policy: Unpack[CallPolicy],
 ) -> tuple[Any, ...]: ...
 
 
 @overload
 def persist(
-    *collections: Any, asynchronous: Literal[True], **policy: Any
+    *collections: Any,
+    callbacks: Sequence[Callback] = (),
+    asynchronous: Literal[True],
+    **policy: Unpack[CallPolicy],
 ) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
 
 
 def persist(
-    *collections: Any, asynchronous: bool = False, **policy: Any
+    *collections: Any,
+    callbacks: Sequence[Callback] = (),
+    asynchronous: bool = False,
+    **policy: Unpack[CallPolicy],
 ) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
     """Compute collections and leave their chunks in the regions where they are made.
 
@@ -123,9 +149,11 @@ def persist(
     ----------
     *collections : Any
         As ``dask.persist`` takes them.
+    callbacks : sequence of Callback, optional
+        Called with each event, as for :func:`compute`.
     asynchronous : bool, optional
         As :func:`compute` takes it.
-    **policy : Any
+    **policy : CallPolicy
         Settings for this run, see :class:`Session`.
 
     Returns
@@ -135,22 +163,24 @@ def persist(
     """
     session = current_session()
     persisted: tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]
-    persisted = session.persist(*collections, asynchronous=asynchronous, **policy)  # type: ignore[call-overload]
+    persisted = session.persist(  # type: ignore[call-overload]
+        *collections, callbacks=callbacks, asynchronous=asynchronous, **policy
+    )
     return persisted
 
 
 def tag(obj: T, region: str | Region) -> T:
-    """Say by hand in which region an object's data lie.
+    """State in which region an object's data are stored.
 
-    What is known of a source is kept under its store and under the names of the
-    graph's layers, so the tag holds for everything computed from `obj`.
+    The tag is kept for the stores and for the layers of the graph, so it holds for
+    everything that is computed from `obj`.
 
     Parameters
     ----------
     obj : Dataset, DataArray, DataTree or dask collection
         The object, as it was opened.
     region : str or Region
-        Where its data lie.
+        The region that its data are stored in.
 
     Returns
     -------
@@ -188,7 +218,7 @@ def sources(obj: Any) -> tuple[Source, ...]:
     Returns
     -------
     tuple of Source
-        The region is None where nobody knows it.
+        The region is None where it is not known.
     """
     bundle = unpack(obj)
     session = current_session()
@@ -203,20 +233,20 @@ def sources(obj: Any) -> tuple[Source, ...]:
 
 
 def where(
-    *urls: str, storage_options: Mapping[str, Any] | None = None, **policy: Any
+    *urls: str, storage_options: Mapping[str, Any] | None = None, **policy: Unpack[CallPolicy]
 ) -> tuple[Lookup, ...]:
-    """Say in which regions some URLs lie, and how that is known.
+    """Find the regions of URLs, and the evidence.
 
-    Nothing is opened or read. Buckets of which nobody knows are asked for, unless
-    ``probe="never"``.
+    Nothing is opened or read. The clouds are asked for buckets that are not known
+    otherwise, unless ``probe="never"``.
 
     Parameters
     ----------
     *urls : str
-        As fsspec takes them; what is secret in them is not shown again.
+        As fsspec takes them; secrets in them are not shown again.
     storage_options : mapping, optional
-        What their filesystems are opened with, such as ``endpoint_url``.
-    **policy : Any
+        Options of their filesystems, such as ``endpoint_url``.
+    **policy : CallPolicy
         Settings for this call, see :class:`Session`.
 
     Returns

@@ -282,14 +282,17 @@ class ExecutionError(LocalityError, RuntimeError):
 
     #: The region where it broke.
     region: str | None
+    #: The exception that ended the run, if a task raised KeyboardInterrupt or SystemExit.
+    raised: str | None
 
     def __init__(
         self,
         message: str,
         *,
         region: str | None = None,
+        raised: str | None = None,
     ) -> None:
-        super().__init__(message, region=region)
+        super().__init__(message, region=region, raised=raised)
 
 
 class TransferError(ExecutionError, ConnectionError):
@@ -328,6 +331,10 @@ class MissingDependencyError(LocalityError, ImportError):
     package: str | None
     #: Its version, where an unsuitable one is installed.
     installed: str | None
+    #: The private name that it lacks, with its module. ``name`` is ImportError's.
+    lacks: str | None
+    #: The version that the name was last verified with.
+    verified: str | None
     #: The packages, where there are several.
     missing: tuple[str, ...] | None
     #: The extra of xr-locality that brings them.
@@ -339,11 +346,19 @@ class MissingDependencyError(LocalityError, ImportError):
         *,
         package: str | None = None,
         installed: str | None = None,
+        lacks: str | None = None,
+        verified: str | None = None,
         missing: tuple[str, ...] | None = None,
         extra: str | None = None,
     ) -> None:
         super().__init__(
-            message, package=package, installed=installed, missing=missing, extra=extra
+            message,
+            package=package,
+            installed=installed,
+            lacks=lacks,
+            verified=verified,
+            missing=missing,
+            extra=extra,
         )
 
 

@@ -1,8 +1,8 @@
 """``routed()``: route plain ``.compute()`` in existing code, leaving no state behind.
 
-dask's ``scheduler`` setting is one for the process, so one dispatcher is
-installed while anybody is inside, and asks a context variable whether *this*
-thread (or asynchronous task) is. Others go where they would have gone.
+dask's ``scheduler`` setting holds for the whole process. So one dispatcher is installed
+while any thread is inside, and a context variable shows whether *this* thread (or
+asynchronous task) is. Other threads use the scheduler that they would have used.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import dask.base
 import dask.config
 from dask.base import get_scheduler
 
+from xr_locality.config import CallPolicy
 from xr_locality.graph.expression import default_get, take_apart
 from xr_locality.session import Session, current_session
 
@@ -27,18 +28,18 @@ __all__ = ["routed"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
-    """What somebody who entered asked for."""
+class _RoutingScope:
+    """Session and policy of an entered ``routed()``."""
 
     session: Session
-    policy: Mapping[str, Any]
+    policy: CallPolicy
 
 
-_route: ContextVar[_Route | None] = ContextVar("xr_locality_route", default=None)
+_route: ContextVar[_RoutingScope | None] = ContextVar("xr_locality_route", default=None)
 
 
 @contextmanager
-def routed(**policy: Any) -> Iterator[Session]:
+def routed(**policy: Unpack[CallPolicy]) -> Iterator[Session]:
     """Route plain ``.compute()``, ``.load()``, ``.plot()`` and ``dask.compute`` inside.
 
     Only code of this thread, or of this asynchronous task, is routed. A
@@ -46,13 +47,13 @@ def routed(**policy: Any) -> Iterator[Session]:
 
     Parameters
     ----------
-    **policy : Any
-        Settings for what is routed, see :class:`Session`.
+    **policy : CallPolicy
+        Settings for the routed runs, see :class:`Session`.
 
     Yields
     ------
     Session
-        Its ``reports`` tell what was moved.
+        Its ``reports`` show what was moved.
 
     Examples
     --------
@@ -65,13 +66,13 @@ def routed(**policy: Any) -> Iterator[Session]:
         outer = _route.get()
         if policy.get("endpoints") is not None:
             session = stack.enter_context(Session(**policy))
-            policy = {}
+            policy = CallPolicy()
         else:
             session = current_session()
         if outer is not None and outer.session is session:
             # A limit set outside holds inside as well.
             policy = {**outer.policy, **policy}
-        token = _route.set(_Route(session, policy))
+        token = _route.set(_RoutingScope(session, policy))
         stack.callback(_route.reset, token)
         _DISPATCHER.enter()
         stack.callback(_DISPATCHER.leave)
@@ -80,7 +81,7 @@ def routed(**policy: Any) -> Iterator[Session]:
 
 @dataclass(slots=True)
 class _Dispatcher:
-    """Stands as dask's scheduler while anybody is inside ``routed()``."""
+    """Dispatcher: dask's scheduler while any thread is inside ``routed()``."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0
@@ -103,7 +104,7 @@ class _Dispatcher:
                 self._withdraw()
 
     def _withdraw(self) -> None:
-        """Take back what is our own: somebody else may have set a scheduler since."""
+        """Restore the saved setting, unless another scheduler was set since."""
         if dask.config.get("scheduler", None) != self.get:
             return
         del dask.config.config["scheduler"]
@@ -120,7 +121,7 @@ class _Dispatcher:
         return _nest(keys, values)
 
     def persist(self, collections: Sequence[Any], **kwargs: Any) -> Any:
-        """Persist collections; dask looks for this on a scheduler's owner."""
+        """Persist collections; dask finds this method on a scheduler's owner."""
         route = _route.get()
         if route is None:
             otherwise = self._otherwise(lambda: collections[0].__dask_scheduler__)
@@ -128,10 +129,10 @@ class _Dispatcher:
         return route.session.persist(*collections, **route.policy)
 
     def _otherwise(self, default: Callable[[], Any]) -> Any:
-        """Find the scheduler that would have been used without us."""
+        """Return the scheduler that would be used without the dispatcher."""
         with self.lock:
             if self.inside == 0:
-                # A dask.config.set that overlapped has put us back after the last one left.
+                # An overlapping dask.config.set has restored the dispatcher too late.
                 self._withdraw()
             saved = self.saved.get("scheduler")
         if saved is not None:
@@ -145,8 +146,8 @@ class _Dispatcher:
         return get_scheduler(scheduler=client)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Processes that are started meanwhile are sent the configuration: in them nobody
-        # is inside, and the scheduler is what it would have been.
+        # Processes that are started meanwhile receive the configuration: in them no thread
+        # is inside, and the scheduler is the saved one.
         return partial(SimpleNamespace, get=self.saved.get("scheduler")), ()
 
 

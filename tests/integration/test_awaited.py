@@ -186,8 +186,8 @@ def test_cancelled_await_leaves_nothing(
             await awaiting
 
     asyncio.run(body())
-    assert session._loop is not None
-    assert not session._resources.running
+    assert session.resources.loop is not None
+    assert not session.resources.running
     assert len(session.reports) == runs
     assert slow.chunks is not None
     held.go_on.set()
@@ -195,14 +195,14 @@ def test_cancelled_await_leaves_nothing(
         session.compute(difference)[0],
         difference.compute(scheduler="sync"),
     )
-    assert session._loop.run(left_over(session)) == set()
+    assert session.resources.loop.run(left_over(session)) == set()
 
 
 async def left_over(session: xl.Session) -> set[str]:
     """Tell which tasks schedulers still have, once they had time to forget."""
-    assert session._pool is not None
+    assert session.resources.pool is not None
     left: set[str] = set()
-    for connection in session._pool.connections.values():
+    for connection in session.resources.pool.connections.values():
         for _ in range(200):
             tasks = await connection.client.run_on_scheduler(
                 lambda dask_scheduler=None: list(map(str, dask_scheduler.tasks))

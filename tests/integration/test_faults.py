@@ -177,7 +177,7 @@ def test_stopped_cluster_is_replaced(
     """A cluster stopped on the server is opened again, and only once in a run."""
     slow.locality.compute()
     submitted, callback = watched
-    pool, loop = session._pool, session._loop
+    pool, loop = session.resources.pool, session.resources.loop
     assert pool is not None
     assert loop is not None
     connection: Any = pool.connections[xl.Region.parse("gcp:us-central1")]

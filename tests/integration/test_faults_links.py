@@ -70,8 +70,8 @@ def cut_for(link: CutLink, seconds: float) -> None:
 
 def name_of_cluster(session: xl.Session) -> str | None:
     """Say which of the gateway's clusters Iowa's is."""
-    assert session._pool is not None
-    return session._pool.connections[IOWA].cluster_name
+    assert session.resources.pool is not None
+    return session.resources.pool.connections[IOWA].cluster_name
 
 
 def test_region_out_of_sight_for_a_while_is_found_again(
@@ -105,11 +105,11 @@ def between(
             return f"gateway://127.0.0.1:{cut.port}/{name}", source.security
 
         monkeypatch.setattr(cluster_links, "way_to", way_to)
-        assert session._links is not None
+        assert session.resources.links is not None
         # So that this test's way is opened.
-        session._links._ways.clear()
+        session.resources.links._ways.clear()
         yield cut
-        session._links._ways.clear()
+        session.resources.links._ways.clear()
 
 
 def test_link_between_workers_cut_for_a_while_costs_time(
@@ -133,8 +133,8 @@ def test_link_between_workers_cut_for_good_is_one_error(
     how: str,
 ) -> None:
     """A link that stays away ends the run in time, with an error that says which it was."""
-    assert session._links is not None
-    monkeypatch.setattr(session._links, "patience_seconds", 3.0)
+    assert session.resources.links is not None
+    monkeypatch.setattr(session.resources.links, "patience_seconds", 3.0)
     slow.locality.compute()
     when = When(getattr(between, how))
     started = time.monotonic()

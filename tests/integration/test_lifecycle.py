@@ -99,10 +99,10 @@ class Administrators(WorkerPlugin):
         worker.ours = True
 
 async def register():
-    (connection,) = session._pool.connections.values()
+    (connection,) = session.resources.pool.connections.values()
     await connection.client.register_plugin(Administrators())
 
-session._loop.run(register())
+session.resources.loop.run(register())
 """
 
 
@@ -262,8 +262,8 @@ def test_errors_of_a_plan_come_before_any_start(testbed: Testbed, a: xr.Dataset)
     with xl.Session(testbed.endpoints(maximum=1), max_egress="1 B") as session:
         with pytest.raises(errors.BudgetError):
             session.compute(a.t)
-        assert session._pool is not None
-        assert dict(session._pool.connections) == {}
+        assert session.resources.pool is not None
+        assert dict(session.resources.pool.connections) == {}
     assert [each.gateway.list_clusters() for each in testbed] == before
 
 
@@ -362,13 +362,16 @@ def test_cancelling_the_await_cancels_in_every_region(
         return len(dask_scheduler.tasks)
 
     async def left() -> int:
-        assert session._pool is not None
-        asked = [each.client.run_on_scheduler(count) for each in session._pool.connections.values()]
+        assert session.resources.pool is not None
+        asked = [
+            each.client.run_on_scheduler(count)
+            for each in session.resources.pool.connections.values()
+        ]
         return sum(await asyncio.gather(*asked))
 
     asyncio.run(body())
-    assert session._loop is not None
-    loop = session._loop
+    assert session.resources.loop is not None
+    loop = session.resources.loop
     assert until(lambda: loop.run(left()) == 0, seconds=15)
     assert_same(session.compute(a.t.mean())[0], a.t.mean().compute(scheduler="sync"))
 

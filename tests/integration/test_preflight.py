@@ -122,12 +122,12 @@ def count_looks(session: xl.Session) -> int:
         return 0 if prefix is None else prefix.state_counts["memory"]
 
     async def ask() -> int:
-        assert session._pool is not None
-        connections = session._pool.connections.values()
+        assert session.resources.pool is not None
+        connections = session.resources.pool.connections.values()
         return sum([await each.client.run_on_scheduler(count) for each in connections])
 
-    assert session._loop is not None
-    return session._loop.run(ask())
+    assert session.resources.loop is not None
+    return session.resources.loop.run(ask())
 
 
 def test_warm_session_asks_nothing(testbed: Testbed, a: xr.Dataset, b: xr.Dataset) -> None:

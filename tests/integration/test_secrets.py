@@ -55,7 +55,7 @@ def difference(means: list[xr.DataArray]) -> xr.DataArray:
 
 def secrets_of(testbed: Testbed, session: xl.Session) -> list[str]:
     """List what must not be seen."""
-    pool = session._pool
+    pool = session.resources.pool
     assert pool is not None
     found = [SECRET, *(region.gateway.password for region in testbed.regions)]
     for region in (AWS, GCP):
@@ -85,10 +85,10 @@ def on_schedulers(session: xl.Session) -> str:
         return answer
 
     shown = []
-    assert session._pool is not None
-    assert session._loop is not None
+    assert session.resources.pool is not None
+    assert session.resources.loop is not None
     for region in (AWS, GCP):
-        answer = session._loop.run(ask(session._pool.connections[region]))
+        answer = session.resources.loop.run(ask(session.resources.pool.connections[region]))
         shown.append(answer["seen"])
         assert answer["keys"]
         pages = ["info/main/workers.html", "info/main/logs.html", "json/identity.json"]
@@ -136,8 +136,8 @@ def test_of_runs_that_succeed(
     for each in session.reports:
         shown += [repr(each), str(each), each._repr_html_(), json.dumps(each.to_dict())]
     shown += [repr(held), held[0]._repr_html_(), repr(relayed)]
-    assert session._pool is not None
-    for connection in session._pool.connections.values():
+    assert session.resources.pool is not None
+    for connection in session.resources.pool.connections.values():
         shown += [repr(connection), repr(connection.route), repr(connection.endpoint)]
         shown += [repr(connection.security), repr(connection.client)]
     assert [each for each in secrets_of(testbed, session) if each in "\n".join(shown)] == []
@@ -197,7 +197,7 @@ def test_names_cannot_be_guessed(
     """Links and runs have random names; each link has its own key, and runs differ."""
     session.compute(difference)
     session.compute(difference)
-    links = session._links
+    links = session.resources.links
     assert links is not None
     opened = [way.opened for way in links._ways if way.opened is not None]
     assert opened
@@ -214,10 +214,10 @@ def test_connections_are_encrypted(session: xl.Session, difference: xr.DataArray
     import ssl
 
     session.compute(difference)
-    assert session._pool is not None
+    assert session.resources.pool is not None
     certificates = set()
     for region in (AWS, GCP):
-        connection = session._pool.connections[region]
+        connection = session.resources.pool.connections[region]
         context = connection.connection_args["ssl_context"]
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert connection.connection_args["require_encryption"]

@@ -91,7 +91,7 @@ def write(session: xl.Session, dataset: xr.Dataset, store: Any, **kwargs: Any) -
         dataset.locality.to_zarr(store, policy=policy, **kwargs)
     assert heard == []
     assert session.reports == []
-    assert session._pool is None or not session._pool.connections
+    assert session.resources.pool is None or not session.resources.pool.connections
     return caught.value
 
 

@@ -225,7 +225,7 @@ def test_secrets_appear_nowhere(
     caplog.set_level("DEBUG")
     difference.locality.compute()
     report = session.reports[-1]
-    pool = session._pool
+    pool = session.resources.pool
     assert pool is not None
     gateways = [pool.connections[region] for region in (AWS, GCP)]
     # Of a private key, its first line after the heading.
@@ -256,8 +256,8 @@ def _worker_plugins(session: xl.Session, connection: Any) -> str:
         shown: str = await connection.client.run_on_scheduler(show)
         return shown
 
-    assert session._loop is not None
-    return session._loop.run(ask())
+    assert session.resources.loop is not None
+    return session.resources.loop.run(ask())
 
 
 def test_runs_from_asynchronous_code(session: xl.Session, difference: xr.DataArray) -> None:

@@ -80,12 +80,12 @@ def count_tasks(session: xl.Session) -> int:
         return len(dask_scheduler.tasks)
 
     async def ask() -> int:
-        assert session._pool is not None
-        open_ones = session._pool.connections.values()
+        assert session.resources.pool is not None
+        open_ones = session.resources.pool.connections.values()
         return sum([await each.client.run_on_scheduler(count) for each in open_ones])
 
-    assert session._loop is not None
-    total: int = session._loop.run(ask())
+    assert session.resources.loop is not None
+    total: int = session.resources.loop.run(ask())
     return total
 
 

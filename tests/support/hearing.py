@@ -74,13 +74,13 @@ def tasks_are_gone(session: xl.Session) -> bool:
         return len(dask_scheduler.tasks)
 
     async def ask() -> int:
-        assert session._pool is not None
+        assert session.resources.pool is not None
         counts = [
             await connection.client.run_on_scheduler(count)
-            for connection in session._pool.connections.values()
+            for connection in session.resources.pool.connections.values()
         ]
         return sum(counts)
 
-    loop = session._loop
+    loop = session.resources.loop
     assert loop is not None
     return until(lambda: loop.run(ask()) == 0)

@@ -51,7 +51,7 @@ def missing_name(module: str, name: str, *, verified: str) -> MissingDependencyE
         f"and was last verified with {project} {verified}. Install {project} {verified}, or a "
         "newer xr-locality.",
         package=project,
-        name=f"{module}.{name}",
+        lacks=f"{module}.{name}",
         installed=installed,
         verified=verified,
     )

@@ -1,5 +1,6 @@
-"""Settings: what may be set, and reading it from dask's configuration."""
+"""Settings: their names and types, and reading them from dask's configuration."""
 
+from xr_locality.config.policy import CallPolicy, Policy
 from xr_locality.config.settings import Settings, read, read_gateway
 from xr_locality.config.values import (
     Budget,
@@ -16,9 +17,11 @@ from xr_locality.config.values import (
 
 __all__ = [
     "Budget",
+    "CallPolicy",
     "LinkSetting",
     "MissingEndpoint",
     "Objective",
+    "Policy",
     "Probing",
     "RemoteRead",
     "Settings",

@@ -1,4 +1,4 @@
-"""The settings of a run: the one reader of dask's configuration.
+"""Settings of a run, read from dask's configuration.
 
 Importing this module registers the defaults of ``locality.yaml`` with dask, so
 that ``dask.config``, its YAML files and ``DASK_LOCALITY__…`` variables all work
@@ -21,11 +21,11 @@ import yaml
 from xr_locality.config.values import (
     CHECKS,
     Budget,
-    Given,
     LinkSetting,
     MissingEndpoint,
     Objective,
     Probing,
+    RawSetting,
     RemoteRead,
     Severity,
     Transfer,
@@ -46,7 +46,7 @@ dask.config.update_defaults(_DEFAULTS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that a run can be told, checked; made by :func:`read`.
+    """Settings of a run, checked; made by :func:`read`.
 
     Names of regions are still text here: ``regions`` parses them.
     """
@@ -61,17 +61,17 @@ class Settings:
     probe: Probing
     #: How long one bucket may take to be asked for, in seconds.
     probe_timeout: float
-    #: Where to keep what can be found out again; None for the user's directory for caches.
+    #: Folder of cached answers; None for the user's cache directory.
     cache_directory: str | None
     #: The only regions that tasks may run in; None for all.
     allowed_regions: tuple[str, ...] | None
-    #: What a plan keeps least.
+    #: The quantity that a plan minimises.
     objective: Objective
     #: The budget as the user wrote it; None for no limit.
     max_egress: str | None
     #: What to do with data in a region that has no endpoint.
     missing_endpoint: MissingEndpoint
-    #: What to do with data whose region nobody knows.
+    #: What to do with data whose region is not known.
     unknown_region: UnknownRegion
     #: Whether another region may read a source's stored bytes.
     remote_read: RemoteRead
@@ -83,18 +83,17 @@ class Settings:
     progress: bool | None
     #: How long a region's cluster may take to start, in seconds.
     start_timeout: float
-    #: What to make of packages on clusters that differ from those here.
+    #: How to treat packages on clusters that differ from the local ones.
     version_check: Severity
-    #: What to make of sources that the workers beside them cannot read.
+    #: How to treat sources that the workers in their region cannot read.
     source_check: Severity
     #: Where to keep a record of each run: a file, or a URL to put objects under; None for nowhere.
     audit_log: str | None
     #: Whether nothing is started where no record can be kept.
     audit_required: bool
-    #: How long a cluster of ours outlives the last sign of this process, in seconds;
-    #: None for ever.
+    #: Seconds that a started cluster outlives the last sign of this process; None for ever.
     lease: float | None
-    #: Where clusters of ours are noted; None for the user's directory for programs' state.
+    #: Folder of the ledger of started clusters; None for the user's state directory.
     state_directory: str | None
     #: The user's own prices, ``"source -> target"`` to USD per GB.
     prices: Mapping[str, float]
@@ -155,8 +154,8 @@ def read_gateway() -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        What it says, with underscores in its keys, and with environment variables filled in
-        where it has them in braces, as dask-gateway does.
+        Its content, with underscores in its keys, and with environment variables in braces
+        filled in, as dask-gateway does.
 
     Raises
     ------
@@ -193,7 +192,7 @@ def _fill(value: Any, *, where: str) -> Any:
         ) from None
 
 
-def _given_by_config() -> list[Given]:
+def _given_by_config() -> list[RawSetting]:
     # The whole namespace at once: a dotted path would be split at the dots of
     # host names in the keys of `rules`.
     configured = dask.config.get(_NAMESPACE, default=None)
@@ -208,11 +207,11 @@ def _given_by_config() -> list[Given]:
     return _named(configured)
 
 
-def _named(settings: Mapping[Any, Any]) -> list[Given]:
-    named: dict[str, Given] = {}
+def _named(settings: Mapping[Any, Any]) -> list[RawSetting]:
+    named: dict[str, RawSetting] = {}
     for key, value in settings.items():
         name = str(key).replace("-", "_")
-        setting = Given(name=name, where=f"{_NAMESPACE}.{key}", value=value)
+        setting = RawSetting(name=name, where=f"{_NAMESPACE}.{key}", value=value)
         if name in named:
             raise ConfigurationError(
                 f"{named[name].where!r} and {setting.where!r} in dask's configuration are the "
@@ -223,11 +222,11 @@ def _named(settings: Mapping[Any, Any]) -> list[Given]:
     return list(named.values())
 
 
-def _given_by_keyword(overrides: Mapping[str, Any]) -> list[Given]:
-    return [Given(name=name, where=name, value=value) for name, value in overrides.items()]
+def _given_by_keyword(overrides: Mapping[str, Any]) -> list[RawSetting]:
+    return [RawSetting(name=name, where=name, value=value) for name, value in overrides.items()]
 
 
-def _unknown(given: Given) -> ConfigurationError:
+def _unknown(given: RawSetting) -> ConfigurationError:
     close = difflib.get_close_matches(given.name, CHECKS, n=1)
     hint = f"Did you mean {_like(close[0], given)!r}? " if close else ""
     known = ", ".join(_like(name, given) for name in CHECKS)
@@ -238,7 +237,7 @@ def _unknown(given: Given) -> ConfigurationError:
     )
 
 
-def _like(name: str, given: Given) -> str:
+def _like(name: str, given: RawSetting) -> str:
     """Write a setting's name in the spelling that `given` used."""
     if given.where == given.name:
         return name

@@ -1,4 +1,4 @@
-"""What settings may be, and how each is understood and checked."""
+"""Values of settings: their types, parsers and checks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from xr_locality.errors import ConfigurationError
 __all__ = [
     "CHECKS",
     "Budget",
-    "Given",
     "LinkSetting",
     "MissingEndpoint",
     "Objective",
     "Probing",
+    "RawSetting",
     "RemoteRead",
     "Severity",
     "Transfer",
@@ -45,14 +45,14 @@ _NEVER: Final = "never"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most that a plan may move: bytes or money, never both.
+    """Budget of a plan: the most bytes or money that may be moved, never both.
 
     Parameters
     ----------
     nbytes : int, optional
         Bytes that may cross between regions.
     usd : float, optional
-        What they may cost, in US dollars.
+        Their price in US dollars.
     """
 
     nbytes: int | None = None
@@ -67,12 +67,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSetting:
-    """What the user says of the network between two regions.
+    """Figures of the network between two regions, as the user states them.
 
     Parameters
     ----------
     bytes_per_second : float, optional
-        What one worker in each region can move.
+        Bytes per second between one worker in each region.
     rtt_seconds : float, optional
         Round-trip time in seconds.
     """
@@ -82,7 +82,7 @@ class LinkSetting:
 
 
 def parse_budget(text: str) -> Budget:
-    """Understand a budget such as ``"10 GB"`` or ``"5 USD"``.
+    """Parse a budget such as ``"10 GB"`` or ``"5 USD"``.
 
     Parameters
     ----------
@@ -107,25 +107,25 @@ def parse_budget(text: str) -> Budget:
     >>> parse_budget("$5")
     Budget(nbytes=None, usd=5.0)
     """
-    return _budget(Given(name="max_egress", where="max_egress", value=text))
+    return _budget(RawSetting(name="max_egress", where="max_egress", value=text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """A raw value and the name that its giver knows it by."""
+class RawSetting:
+    """Raw value of a setting, and its name as the user wrote it."""
 
     name: str
     where: str
     value: Any
 
 
-def _refused(given: Given, must: str, *, show: bool = True) -> ConfigurationError:
+def _refused(given: RawSetting, must: str, *, show: bool = True) -> ConfigurationError:
     shown = repr(given.value) if show else f"a {type(given.value).__name__}"
     return ConfigurationError(f"{given.where} is {shown}: {must}.", key=given.where)
 
 
-def _choice(allowed: tuple[str, ...]) -> Callable[[Given], str]:
-    def check(given: Given) -> str:
+def _choice(allowed: tuple[str, ...]) -> Callable[[RawSetting], str]:
+    def check(given: RawSetting) -> str:
         if isinstance(given.value, str) and given.value in allowed:
             return given.value
         close = difflib.get_close_matches(str(given.value).lower(), allowed, n=1)
@@ -141,7 +141,7 @@ _AMOUNT: Final = re.compile(
 _BYTES: Final = re.compile(r"(?:[KMGTP]i?)?B", re.IGNORECASE)
 
 
-def _budget(given: Given) -> Budget:
+def _budget(given: RawSetting) -> Budget:
     match = _AMOUNT.fullmatch(given.value.strip()) if isinstance(given.value, str) else None
     if match is not None:
         number, unit = match["number"], match["unit"]
@@ -156,26 +156,26 @@ def _budget(given: Given) -> Budget:
     )
 
 
-def _max_egress(given: Given) -> str | None:
+def _max_egress(given: RawSetting) -> str | None:
     if given.value is None or given.value == _UNLIMITED:
         return None
     _budget(given)
     return str(given.value).strip()
 
 
-def _retries(given: Given) -> int:
+def _retries(given: RawSetting) -> int:
     if isinstance(given.value, int) and not isinstance(given.value, bool) and given.value >= 0:
         return given.value
     raise _refused(given, "it must be a whole number, 0 or more")
 
 
-def _progress(given: Given) -> bool | None:
+def _progress(given: RawSetting) -> bool | None:
     if given.value is None or isinstance(given.value, bool):
         return given.value
     raise _refused(given, "it must be true, false or null")
 
 
-def _duration(given: Given) -> float:
+def _duration(given: RawSetting) -> float:
     must = "it must be a time above zero, in seconds or such as '5 minutes'"
     if isinstance(given.value, bool) or not isinstance(given.value, int | float | str):
         raise _refused(given, must)
@@ -188,11 +188,11 @@ def _duration(given: Given) -> float:
     return seconds
 
 
-def _lease(given: Given) -> float | None:
+def _lease(given: RawSetting) -> float | None:
     return None if given.value is None or given.value == _NEVER else _duration(given)
 
 
-def _directory(given: Given) -> str | None:
+def _directory(given: RawSetting) -> str | None:
     if given.value is None:
         return None
     if isinstance(given.value, str | os.PathLike) and os.fspath(given.value):
@@ -200,7 +200,7 @@ def _directory(given: Given) -> str | None:
     raise _refused(given, "it must be a directory's path, or null")
 
 
-def _audit_log(given: Given) -> str | None:
+def _audit_log(given: RawSetting) -> str | None:
     if given.value is None:
         return None
     if isinstance(given.value, str | os.PathLike) and os.fspath(given.value):
@@ -208,31 +208,31 @@ def _audit_log(given: Given) -> str | None:
     raise _refused(given, "it must be a file's path, a URL that fsspec can write to, or null")
 
 
-def _yes_or_no(given: Given) -> bool:
+def _yes_or_no(given: RawSetting) -> bool:
     if isinstance(given.value, bool):
         return given.value
     raise _refused(given, "it must be true or false")
 
 
-def _region(given: Given) -> str:
-    # What is not text should be a Region, which this module may not import.
+def _region(given: RawSetting) -> str:
+    # A value that is no text should be a Region, which this module may not import.
     if given.value is None or isinstance(given.value, bool | int | float | Mapping | list | tuple):
         raise _refused(given, "it must be a region such as 'aws:us-west-2', or 'local'")
     return str(given.value)
 
 
-def _allowed_regions(given: Given) -> tuple[str, ...] | None:
+def _allowed_regions(given: RawSetting) -> tuple[str, ...] | None:
     if given.value is None:
         return None
     must = "it must list regions, such as ['aws:us-west-2', 'gcp:*'], or be null"
     if not isinstance(given.value, list | tuple | set | frozenset):
         raise _refused(given, must)
     for name in given.value:
-        _region(Given(name=given.name, where=given.where, value=name))
+        _region(RawSetting(name=given.name, where=given.where, value=name))
     return tuple(map(str, given.value))
 
 
-def _endpoints(given: Given) -> dict[str, Any]:
+def _endpoints(given: RawSetting) -> dict[str, Any]:
     if not isinstance(given.value, Mapping):
         raise _refused(given, "it must map each region to an endpoint", show=False)
     # A password need not stand in a file: its value may name a variable.
@@ -243,7 +243,7 @@ def _endpoints(given: Given) -> dict[str, Any]:
     return named
 
 
-def _rules(given: Given) -> dict[str, str]:
+def _rules(given: RawSetting) -> dict[str, str]:
     must = "it must map URL prefixes to regions, such as {'s3://my-bucket': 'aws:us-west-2'}"
     if not isinstance(given.value, Mapping):
         raise _refused(given, must)
@@ -253,7 +253,7 @@ def _rules(given: Given) -> dict[str, str]:
     return {prefix: str(region) for prefix, region in given.value.items()}
 
 
-def _prices(given: Given) -> dict[str, float]:
+def _prices(given: RawSetting) -> dict[str, float]:
     must = "it must map pairs of regions to USD per GB, such as {'aws:us-west-2 -> local': 0.02}"
     if not isinstance(given.value, Mapping):
         raise _refused(given, must)
@@ -270,7 +270,7 @@ _THROUGHPUT: Final = re.compile(
 _PREFIXES: Final = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
 
 
-def _links(given: Given) -> dict[str, LinkSetting]:
+def _links(given: RawSetting) -> dict[str, LinkSetting]:
     must = (
         "it must map pairs of regions to throughputs and round trips, such as "
         "{'aws:us-west-2 -> local': {'throughput': '200 Mbit/s', 'rtt': '60 ms'}}"
@@ -284,19 +284,21 @@ def _links(given: Given) -> dict[str, LinkSetting]:
             raise _refused(given, f"{must}, not {pair!r} to {figures!r}")
         links[pair] = LinkSetting(
             **dict(
-                _link_figure(Given(name=key, where=f"{given.where}[{pair!r}].{key}", value=value))
+                _link_figure(
+                    RawSetting(name=key, where=f"{given.where}[{pair!r}].{key}", value=value)
+                )
                 for key, value in figures.items()
             )
         )
     return links
 
 
-def _link_figure(given: Given) -> tuple[str, float]:
+def _link_figure(given: RawSetting) -> tuple[str, float]:
     field_name, check = _LINK_FIGURES[given.name]
     return field_name, check(given)
 
 
-def _throughput(given: Given) -> float:
+def _throughput(given: RawSetting) -> float:
     match = _THROUGHPUT.fullmatch(given.value.strip()) if isinstance(given.value, str) else None
     if match is None or not float(match["number"]):
         raise _refused(given, "it must be above zero, such as '200 Mbit/s' or '25 MB/s'")
@@ -307,7 +309,7 @@ def _throughput(given: Given) -> float:
     return float(match["number"]) * scale
 
 
-def _staging(given: Given) -> dict[str, dict[str, Any]]:
+def _staging(given: RawSetting) -> dict[str, dict[str, Any]]:
     must = (
         "it must map regions to URLs of object stores there, such as "
         "{'aws:us-west-2': 's3://my-bucket/staging'}, or to mappings with 'url' and "
@@ -328,15 +330,15 @@ def _staging(given: Given) -> dict[str, dict[str, Any]]:
     return stores
 
 
-#: What may be said of a link: the field that it fills, and its check.
-_LINK_FIGURES: Final[Mapping[str, tuple[str, Callable[[Given], float]]]] = {
+#: Figures of a link by name: the field that each fills, and its check.
+_LINK_FIGURES: Final[Mapping[str, tuple[str, Callable[[RawSetting], float]]]] = {
     "throughput": ("bytes_per_second", _throughput),
     "rtt": ("rtt_seconds", _duration),
 }
 
 
 #: The check of each setting, by its field's name.
-CHECKS: Final[Mapping[str, Callable[[Given], Any]]] = {
+CHECKS: Final[Mapping[str, Callable[[RawSetting], Any]]] = {
     "client_region": _region,
     "endpoints": _endpoints,
     "rules": _rules,

@@ -1,72 +1,67 @@
-"""Sessions: the endpoints and the policy of a run, and the default made from config."""
+"""Session: the endpoints and the policy of some runs."""
 
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, cast, overload
 
 from dask.typing import Key
 
 from xr_locality import config
-from xr_locality.config import Settings
+from xr_locality.config import CallPolicy, Policy, Settings
 from xr_locality.display.plans import Plan
 from xr_locality.errors import LocalityError
 from xr_locality.execution.session_resources import SessionResources
 from xr_locality.graph.collections import Bundle, unpack
-from xr_locality.graph.persisted import HeldValue, hold
-from xr_locality.placement.costs import CostModel
+from xr_locality.graph.persisted import hold
 from xr_locality.plan.build import build_plan
 from xr_locality.plan.context import Circumstances
-from xr_locality.plan.residency import Residency
-from xr_locality.regions.allowed import Allowed
-from xr_locality.regions.chain import Chain
 from xr_locality.regions.region import Region
 from xr_locality.runtime.awaiting import awaited
+from xr_locality.session.context import endpoints_of, find_region, gather_context
+from xr_locality.session.default import DefaultSession
+from xr_locality.session.persisting import Lifetime, persisted_values
 
 if TYPE_CHECKING:
     from xr_locality.display.reports import Report
-    from xr_locality.endpoints import Endpoint, EndpointPool
     from xr_locality.endpoints.clusters import ClusterFacts
     from xr_locality.endpoints.endpoint import EndpointFacts
     from xr_locality.execution.gather import Kept
     from xr_locality.execution.metrics.audit import Audit
     from xr_locality.execution.progress import Callback
     from xr_locality.execution.runner import Told
-    from xr_locality.execution.transport.cluster_links import Links
-    from xr_locality.runtime.event_loop import BackgroundLoop
 
 __all__ = ["Session", "current_session"]
 
 #: Reports that a session keeps; the oldest go.
 _REPORTS = 100
 
-# Contexts are copied by whatever runs meanwhile, and some copies live as long as the
-# process: they must not keep a session, with its plans and the files that these hold open.
+# A weak reference: contexts are copied, and a copy may live as long as the process. It
+# must not keep a session, with its plans and the files that they hold open.
 _current: ContextVar[weakref.ref[Session] | None] = ContextVar("xr_locality_session", default=None)
 
 
 class Session:
-    """The endpoints and the policy of some runs.
+    """Session: the endpoints and the policy of some runs.
 
     A context manager: inside it, ``ds.locality.compute()`` uses this session.
-    Endpoints are opened when a plan first needs them, in parallel, stay open
-    for the next run, and are closed at the end: those that sessions opened. Sessions
-    of a process with equal endpoints share them; the last one to close closes them.
+    Endpoints are opened when a plan first needs them, in parallel, and stay open for the
+    next run. The session closes the clusters that it started, and none that the user gave.
+    Sessions of a process with equal endpoints share them; the last one to close closes them.
 
     Parameters
     ----------
     endpoints : mapping of str or Region to endpoint, optional
-        Where each region's scheduler is: a :class:`GatewayEndpoint`, a
+        The scheduler of each region: a :class:`GatewayEndpoint`, a
         scheduler's address, a ``distributed.Client``, a cluster object, or a
         mapping as in the configuration. By default those of the configuration.
-    **policy : Any
+    **policy : Policy
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
         ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
@@ -91,34 +86,23 @@ class Session:
         | Mapping[Region, Any]
         | Mapping[str | Region, Any]
         | None = None,
-        **policy: Any,
+        **policy: Unpack[Policy],
     ) -> None:
+        self._policy = cast("CallPolicy", policy)
         if endpoints is not None:
-            policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
-        self._policy = policy
-        self._settings = config.read(**policy)
-        self._endpoints = _to_endpoints(self._settings)
-        self._resources = SessionResources(self._endpoints, self._settings)
+            self._policy["endpoints"] = {str(region): each for region, each in endpoints.items()}
+        self._settings = config.read(**self._policy)
+        self._endpoints = endpoints_of(self._settings)
+        #: Open clusters, event loop and links of this session, from their first use.
+        self.resources = SessionResources(self._endpoints, self._settings)
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
         self._told: Told = set()
-        #: What was measured, the latest last.
+        #: Reports of the last runs, the latest last.
         self.reports: list[Report] = []
-
-    @property
-    def _pool(self) -> EndpointPool | None:
-        return self._resources.pool
-
-    @property
-    def _loop(self) -> BackgroundLoop | None:
-        return self._resources.loop
-
-    @property
-    def _links(self) -> Links | None:
-        return self._resources.links
 
     @classmethod
     def current(cls) -> Session:
-        """Get the session of the enclosing ``with``, else the default made from config."""
+        """Return the session of the enclosing ``with``, else the default made from config."""
         return current_session()
 
     @property
@@ -126,18 +110,18 @@ class Session:
         """Regions that have an endpoint."""
         return tuple(sorted(self._endpoints))
 
-    def settings(self, **policy: Any) -> Settings:
+    def settings(self, **policy: Unpack[CallPolicy]) -> Settings:
         """Read the settings for one call: its own, else the session's, else the configured."""
         return config.read(**self._merge(policy))
 
-    def plan(self, *collections: Any, **policy: Any) -> Plan:
+    def plan(self, *collections: Any, **policy: Unpack[CallPolicy]) -> Plan:
         """Decide what would run where, without starting anything.
 
         Parameters
         ----------
         *collections : Any
             As :func:`xr_locality.plan` takes them.
-        **policy : Any
+        **policy : CallPolicy
             Settings for this plan alone. ``endpoints={"aws:us-east-1": None}``
             plans for endpoints that are only named.
 
@@ -153,7 +137,7 @@ class Session:
         *collections: Any,
         callbacks: Sequence[Callback] = (),
         asynchronous: Literal[False] = False,
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> tuple[Any, ...]: ...
 
     @overload
@@ -162,7 +146,7 @@ class Session:
         *collections: Any,
         callbacks: Sequence[Callback] = (),
         asynchronous: Literal[True],
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
 
     def compute(
@@ -170,7 +154,7 @@ class Session:
         *collections: Any,
         callbacks: Sequence[Callback] = (),
         asynchronous: bool = False,
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
         """Compute collections, each part beside its data.
 
@@ -179,12 +163,12 @@ class Session:
         *collections : Any
             As ``dask.compute`` takes them.
         callbacks : sequence of Callback
-            Told of what happens, see :class:`~xr_locality.execution.progress.Callback`.
+            Called with each event, see :class:`~xr_locality.execution.progress.Callback`.
         asynchronous : bool, optional
-            Return at once what is to be awaited. Planning, too, is done then, in a
-            thread, and its errors are raised by the ``await``; cancelling that cancels
-            the run in every region, and returns when it has ended there.
-        **policy : Any
+            Return a coroutine at once. Planning, too, is done by the ``await``, in a
+            thread, and its errors are raised there; cancelling it cancels the run in
+            every region, and returns when it has ended there.
+        **policy : CallPolicy
             Settings for this run alone.
 
         Returns
@@ -193,16 +177,16 @@ class Session:
             The collections with their values, others as they were.
         """
         if asynchronous:
-            return awaited(self.compute, *collections, callbacks=callbacks, **policy)
+            return awaited(lambda: self.compute(*collections, callbacks=callbacks, **policy))
         if policy.get("endpoints") is not None:
-            with Session(**{**self._policy, **policy}) as session:
+            with self._of_call(policy) as session:
                 return session.compute(*collections, callbacks=callbacks)
         return self.compute_bundle(unpack(*collections), callbacks=callbacks, **policy)
 
     def compute_bundle(
-        self, bundle: Bundle, *, callbacks: Sequence[Callback] = (), **policy: Any
+        self, bundle: Bundle, *, callbacks: Sequence[Callback] = (), **policy: Unpack[CallPolicy]
     ) -> tuple[Any, ...]:
-        """Compute what has been taken apart already; see :meth:`compute`."""
+        """Compute unpacked collections; see :meth:`compute`."""
         if not bundle.parts:
             return bundle.rebuild([])
         with self._audit(self.settings(**policy)) as audit:
@@ -218,9 +202,9 @@ class Session:
         Parameters
         ----------
         plan : Plan
-            What to run.
+            The plan.
         callbacks : sequence of Callback
-            Told of what happens.
+            Called with each event.
         asynchronous : bool, optional
             As :meth:`compute` takes it.
 
@@ -242,7 +226,7 @@ class Session:
         *collections: Any,
         callbacks: Sequence[Callback] = (),
         asynchronous: Literal[False] = False,
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> tuple[Any, ...]: ...
 
     @overload
@@ -251,7 +235,7 @@ class Session:
         *collections: Any,
         callbacks: Sequence[Callback] = (),
         asynchronous: Literal[True],
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
 
     def persist(
@@ -259,7 +243,7 @@ class Session:
         *collections: Any,
         callbacks: Sequence[Callback] = (),
         asynchronous: bool = False,
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> tuple[Any, ...] | Coroutine[Any, Any, tuple[Any, ...]]:
         """Compute collections and leave their chunks in the regions where they are made.
 
@@ -268,44 +252,57 @@ class Session:
         *collections : Any
             As ``dask.persist`` takes them.
         callbacks : sequence of Callback
-            Told of what happens.
+            Called with each event.
         asynchronous : bool, optional
             As :meth:`compute` takes it.
-        **policy : Any
+        **policy : CallPolicy
             Settings for this run alone.
 
         Returns
         -------
         tuple, or coroutine of it
-            The same collections, backed by what the regions hold.
+            The same collections, backed by the chunks in their regions. With
+            ``endpoints=`` the clusters stay open until the last reference to a chunk is
+            gone.
         """
         if asynchronous:
-            return awaited(self.persist, *collections, callbacks=callbacks, **policy)
-        bundle = unpack(*collections)
+            return awaited(lambda: self.persist(*collections, callbacks=callbacks, **policy))
+        if policy.get("endpoints") is None:
+            return self._persist(unpack(*collections), callbacks, **policy)
+        session = self._of_call(policy)
+        try:
+            lifetime = Lifetime(session.resources)
+            return session._persist(unpack(*collections), callbacks, lifetime=lifetime)
+        except BaseException:
+            session.close()
+            raise
+
+    def _persist(
+        self,
+        bundle: Bundle,
+        callbacks: Sequence[Callback],
+        *,
+        lifetime: Lifetime | None = None,
+        **policy: Unpack[CallPolicy],
+    ) -> tuple[Any, ...]:
         if not bundle.parts:
             return bundle.rebuild([])
         kept: dict[Key, Kept] = {}
         with self._audit(self.settings(**policy)) as audit:
             plan = self._plan(bundle, ahead=True, results_stay=True, **policy)
             self._run(plan, callbacks, audit, keep=kept)
-        residency = Residency.of(plan.sources, plan.bundle.graph())
-        values = {
-            key: HeldValue(
-                region=each.region,
-                future=each.future,
-                pull=partial(self._resources.pull, each.connection, each.future),
-                nbytes=each.nbytes,
-                kept=residency.of_key(key) if residency.kept else {},
-                here=plan.client,
-            )
-            for key, each in kept.items()
-        }
+        values = persisted_values(kept, plan=plan, resources=self.resources, lifetime=lifetime)
         return bundle.rebuild(
             [hold(part.collection, part.flat_keys(), values) for part in bundle.parts]
         )
 
+    def _of_call(self, policy: CallPolicy) -> Session:
+        """Make a session for a call that has endpoints of its own."""
+        merged: CallPolicy = {**self._policy, **policy}
+        return Session(**merged)
+
     def check(self) -> None:
-        """Check that every endpoint can be reached and accepts us; start nothing.
+        """Check that every endpoint can be reached and accepts the credentials; start nothing.
 
         Raises
         ------
@@ -314,52 +311,52 @@ class Session:
         LocalityErrorGroup
             If several cannot.
         """
-        pool, loop = self._resources.open()
+        pool, loop = self.resources.open()
         loop.run(pool.preflight(self.regions))
 
     def inspect(self) -> Mapping[Region, EndpointFacts | LocalityError | None]:
-        """Ask who answers at every endpoint; start nothing.
+        """Request the facts of every endpoint; start nothing.
 
         Returns
         -------
         Mapping of Region to EndpointFacts, error, or None
-            What was answered, or why an endpoint cannot be used; None where it is only
-            named.
+            The facts, or the error of an endpoint that cannot be used; None where it is
+            only named.
         """
-        pool, loop = self._resources.open()
+        pool, loop = self.resources.open()
         found = loop.run(pool.inspect())
         return {region: found[region] for region in self.regions}
 
     def clusters(
         self, *, reap: bool = False, forget: Collection[str] = (), forget_unreachable: bool = False
     ) -> tuple[ClusterFacts, ...]:
-        """List the clusters that run for this user at the gateways, whoever started them.
+        """List all clusters of this user at the gateways, of other processes too.
 
         Parameters
         ----------
         reap : bool, optional
-            End those whose process has gone: it was killed, and nobody will close them.
+            Stop the clusters whose process has ended without closing them.
         forget : collection of str, optional
-            Names of clusters to take out of this machine's ledger without asking anybody:
-            whether they still run is left unknown.
+            Names of clusters whose records are deleted from this machine's ledger without a
+            request: they may still run.
         forget_unreachable : bool, optional
-            Take out, too, those whose gateway is not configured any more or does not
-            answer, and whose process does not run on this machine.
+            Delete, too, the records of clusters whose gateway is not configured any more
+            or does not answer, and whose process does not run on this machine.
 
         Returns
         -------
         tuple of ClusterFacts
-            A gateway that does not answer has an entry that says so.
+            A gateway that does not answer has an entry with the problem.
 
         Raises
         ------
         EndpointError
-            If a cluster to be forgotten is not noted, or its process still runs.
+            If a name in `forget` has no record, or its process still runs.
         """
         from xr_locality.endpoints.clusters import find_clusters
         from xr_locality.endpoints.ledger import Ledger
 
-        _, loop = self._resources.open()
+        _, loop = self.resources.open()
         ledger = Ledger.of_user(self.settings().state_directory)
         return loop.run(
             find_clusters(
@@ -379,24 +376,29 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the session has been closed; a closed one opens nothing any more."""
-        return self._resources.closed
+        return self.resources.closed
+
+    @property
+    def of_parent(self) -> bool:
+        """Whether its clusters belong to the process that this one was forked from."""
+        return self.resources.of_parent
 
     def close(self) -> None:
         """Close what the session opened; may be called twice."""
-        self._resources.close()
+        self.resources.close()
 
     def find(self, scheduler_address: str) -> Region | None:
-        """Say which region's scheduler has an address; None if none of ours."""
-        if self._pool is not None:
-            return self._pool.find(scheduler_address)
-        return _find(self._endpoints, scheduler_address)
+        """Return the region whose scheduler has an address; None if there is none."""
+        if (pool := self.resources.pool) is not None:
+            return pool.find(scheduler_address)
+        return find_region(self._endpoints, scheduler_address)
 
-    def circumstances(self, **policy: Any) -> Circumstances:
-        """Gather what a plan depends on besides the graph.
+    def circumstances(self, **policy: Unpack[CallPolicy]) -> Circumstances:
+        """Gather the context of a plan: all that it depends on besides the graph.
 
         Parameters
         ----------
-        **policy : Any
+        **policy : CallPolicy
             Settings for one plan alone.
 
         Returns
@@ -404,27 +406,11 @@ class Session:
         Circumstances
             For ``plan.build.build_plan``.
         """
-        settings = self.settings(**policy)
-        named = policy.get("endpoints")
-        allowed = Allowed.parse(settings.allowed_regions)
-        find_cluster = self.find
-        if named is not None:
-            given = _to_endpoints(settings)
-            usable = tuple(sorted(given))
-
-            def find_cluster(scheduler_address: str) -> Region | None:
-                return _find(given, scheduler_address) or self.find(scheduler_address)
-        else:
-            usable = tuple(region for region in self.regions if allowed.permits(region))
-            if self.regions and not usable:
-                # Never a silent local compute.
-                raise allowed.problem(self.regions[0])
-        return Circumstances(
-            settings=settings,
-            usable=usable,
-            chain=Chain.from_settings(settings),
-            costs=CostModel(settings.prices, links=settings.links),
-            find_cluster=find_cluster,
+        return gather_context(
+            self.settings(**policy),
+            endpoints=self._endpoints,
+            of_call=policy.get("endpoints") is not None,
+            find_cluster=self.find,
         )
 
     def _plan(
@@ -433,14 +419,14 @@ class Session:
         *,
         ahead: bool = False,
         results_stay: bool = False,
-        **policy: Any,
+        **policy: Unpack[CallPolicy],
     ) -> Plan:
-        """Plan; with `ahead`, check the endpoints meanwhile that may be needed."""
+        """Make a plan; with `ahead`, check meanwhile the endpoints that it may need."""
         if ahead:
-            self._resources.refuse_fork()
+            self.resources.refuse_fork()
         circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
         if ahead:
-            circumstances = replace(circumstances, surveyed=self._resources.anticipate)
+            circumstances = replace(circumstances, surveyed=self.resources.anticipate)
         return Plan.from_record(build_plan(bundle, circumstances), executor=self)
 
     def _audit(self, settings: Settings) -> Audit:
@@ -448,9 +434,9 @@ class Session:
 
         return Audit(settings)
 
-    def _merge(self, policy: Mapping[str, Any]) -> dict[str, Any]:
+    def _merge(self, policy: CallPolicy) -> dict[str, Any]:
         given = {name: value for name, value in policy.items() if value is not None}
-        if (endpoints := given.get("endpoints")) is not None:
+        if (endpoints := policy.get("endpoints")) is not None:
             given["endpoints"] = {str(region): each for region, each in endpoints.items()}
         return {**self._policy, **given}
 
@@ -468,7 +454,7 @@ class Session:
 
         values, record = run_attended(
             plan,
-            resources=self._resources,
+            resources=self.resources,
             callbacks=callbacks,
             audit=audit,
             keep=keep,
@@ -497,54 +483,19 @@ class Session:
         return f"<Session: {regions}{', closed' if self.closed else ''}>"
 
 
-def _to_endpoints(settings: Settings) -> dict[Region, Endpoint | None]:
-    from xr_locality.endpoints import to_endpoints
-
-    return to_endpoints(settings.endpoints, allowed=Allowed.parse(settings.allowed_regions))
-
-
-def _find(endpoints: Mapping[Region, Endpoint | None], scheduler_address: str) -> Region | None:
-    from xr_locality.endpoints import EndpointPool
-
-    return EndpointPool(endpoints).find(scheduler_address)
-
-
-class _Default:
-    """The session made from config, and the endpoints that it was made from."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: tuple[Mapping[str, Any], Session] | None = None
-
-    def get(self) -> Session:
-        endpoints = config.read().endpoints
-        with self._lock:
-            if self._made is None or self._made[0] != endpoints or self._made[1].closed:
-                if self._made is not None:
-                    self._made[1].close()
-                self._made = endpoints, Session()
-            return self._made[1]
-
-    def forget_parents(self) -> None:
-        """Make a default of this process's own when it is next needed, in a forked child."""
-        self._lock = threading.Lock()
-        if self._made is not None and self._made[1]._resources.of_parent:
-            self._made = None
-
-
-_DEFAULT: Final = _Default()
+_DEFAULT: Final = DefaultSession(Session)
 
 
 def current_session() -> Session:
-    """Get the session of the enclosing ``with``, else the default made from config.
+    """Return the session of the enclosing ``with``, else the default made from config.
 
-    The default is made anew when the configured endpoints have changed, and is
-    closed when the interpreter exits.
+    A new default is made when the configured endpoints have changed; the default is closed
+    when the interpreter exits.
     """
     entered = _current.get()
     return (None if entered is None else entered()) or _DEFAULT.get()
 
 
 if hasattr(os, "register_at_fork"):
-    # After that of resources, which is imported first.
+    # After the function of the session's resources, whose module is imported first.
     os.register_at_fork(after_in_child=_DEFAULT.forget_parents)
