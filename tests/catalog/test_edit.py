@@ -164,9 +164,82 @@ def test_shared_parts_are_not_tagged_for_others(file: Path) -> None:
         "  b: {args: {urlpath: gs://unknown/b}, metadata: *m}\n"
     )
     file.write_text(before)
-    with pytest.raises(ConfigurationError, match="shares"):
-        tag_file(file, rules=RULES)
+    done = tag_file(file, rules=RULES)
+    assert list(done.problems) == ["a"]
+    assert "shares its text" in done.problems["a"]
     assert file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("catalog", "tagged", "refused"),
+    [
+        (
+            (
+                "plugins: &p {source: []}\nsources:\n  a:\n    args: &o\n      urlpath: s3://b/a\n"
+                "  c:\n    driver: zarr\n    args: *o\n"
+            ),
+            ["a", "c"],
+            [],
+        ),
+        (
+            (
+                "base: &base\n  driver: zarr\n  metadata: {x: 1}\nsources:\n"
+                "  a:\n    <<: *base\n    args: {urlpath: s3://b/a}\n"
+                "  c:\n    <<: *base\n    args: {urlpath: s3://b/c}\n    metadata:\n      y: 1\n"
+            ),
+            ["c"],
+            ["a"],
+        ),
+        (
+            (
+                "base: &base\n  driver: zarr\nsources:\n"
+                "  a:\n    <<: *base\n    args: {urlpath: s3://b/a}\n"
+            ),
+            ["a"],
+            [],
+        ),
+        (
+            (
+                "sources:\n  a: &a\n    args: {urlpath: s3://b/a}\n  c: *a\n"
+                "  d:\n    args: {urlpath: s3://b/d}\n"
+            ),
+            ["d"],
+            ["a", "c"],
+        ),
+    ],
+    ids=["arguments", "metadata", "driver", "entries"],
+)
+def test_anchors(catalog: str, tagged: list[str], refused: list[str], file: Path) -> None:
+    """Of entries that share something, the ones are tagged whose tag touches nothing shared."""
+    file.write_text(catalog)
+    done = tag_file(file, rules=RULES)
+    assert (list(done.added), list(done.problems)) == (tagged, refused)
+    after = yaml.safe_load(file.read_text())
+    for name in tagged:
+        entry = after["sources"][name]
+        assert entry["metadata"].pop("locality") == {"region": "aws:us-west-2"}
+    assert len(added(catalog, file.read_text())) == len(tagged)
+
+
+def test_parses_do_not_grow_with_entries(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is parsed as often for a hundred entries as for one."""
+    parses: list[int] = []
+
+    def count(entries: int) -> int:
+        text = "".join(f"  e{n}: {{args: {{urlpath: s3://b/{n}}}}}\n" for n in range(entries))
+        file.write_text("sources:\n" + text)
+        parses.clear()
+        assert len(tag_file(file, rules=RULES).added) == entries
+        return len(parses)
+
+    inner = yaml.SafeLoader.get_single_node
+
+    def get_single_node(loader: yaml.SafeLoader) -> yaml.Node | None:
+        parses.append(1)
+        return inner(loader)
+
+    monkeypatch.setattr(yaml.SafeLoader, "get_single_node", get_single_node)
+    assert count(1) == count(100) > 0
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "- 1", "sources: 5", "\xff\xfe"])

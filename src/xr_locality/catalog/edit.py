@@ -17,8 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import yaml
-
+from xr_locality.catalog.document_editor import Editor
 from xr_locality.catalog.entries import Entry, Reached, shown
 from xr_locality.catalog.files import parse_document
 from xr_locality.catalog.intake import FirstReader, SecondReader
@@ -120,7 +119,8 @@ def tag_file(path: str | Path, *, dry_run: bool = False, **policy: Any) -> Tagge
     tagged: list[str] = []
     unknown: dict[str, str] = {}
     problems: dict[str, str] = {}
-    edited, wanted = text, _unshared(document)
+    wanted = _unshared(document)
+    editor = Editor(text)
     for entry in entries:
         try:
             if entry.problem is not None or entry.at is None:
@@ -134,11 +134,12 @@ def tag_file(path: str | Path, *, dry_run: bool = False, **policy: Any) -> Tagge
                 unknown[entry.name] = found.evidence
                 continue
             facts = _facts(found)
-            edited = _insert(edited, entry.at, facts)
+            editor.insert(entry.at, facts)
             _set(wanted, entry.at, facts)
             added[entry.name] = found
         except LocalityError as err:
             problems[entry.name] = shown(err)
+    edited = editor.text()
     if added and _unshared(parse_document(edited, path.name)) != wanted:
         raise ConfigurationError(
             f"{path.name!r} cannot be edited without changing something else: it shares parts of "
@@ -200,104 +201,6 @@ def _facts(found: Lookup) -> dict[str, Any]:
     if found.detection is not None and found.detection.requester_pays:
         facts["requester_pays"] = True
     return facts
-
-
-def _insert(text: str, at: tuple[str, ...], facts: Mapping[str, Any]) -> str:
-    """Write a tag into the mapping that a path of keys leads to."""
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    for key in at:
-        node = _value(node, key)
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError("it is no mapping")
-    missing = ["metadata", "locality"]
-    while missing:
-        inner = _value(node, missing[0])
-        if inner is None:
-            break
-        if _is_empty(inner):
-            value = _flow(_nested(missing[1:], facts))
-            start, end = inner.start_mark.index, inner.end_mark.index
-            space = "" if text[start - 1].isspace() else " "
-            return f"{text[:start]}{space}{value}{text[end:]}"
-        if not isinstance(inner, yaml.MappingNode):
-            raise ConfigurationError(f"its {missing[0]} is no mapping")
-        node = inner
-        missing.pop(0)
-    addition = facts if not missing else {missing[0]: _nested(missing[1:], facts)}
-    for name, addend in addition.items():
-        if _value(node, name) is not None:
-            continue
-        text = _add(text, node, name, addend)
-        if len(addition) > 1:
-            # The places of what follows have changed.
-            rest = {key: other for key, other in facts.items() if key != name}
-            return _insert(text, at, rest) if rest else text
-    return text
-
-
-def _add(text: str, node: yaml.MappingNode, name: str, value: Any) -> str:
-    """Add a key to a mapping: before its brace, or after its last line."""
-    pair = f"{name}: {_flow(value)}"
-    if node.flow_style or not node.value:
-        end = node.end_mark.index - 1
-        before = text[:end].rstrip()
-        comma = "" if before.endswith(("{", ",")) else ","
-        space = "" if before.endswith("{") else " "
-        return f"{before}{comma}{space}{pair}{text[len(before) : end].lstrip(' ')}{text[end:]}"
-    newline = "\r\n" if "\r\n" in text else "\n"
-    end = _end_of(text, node)
-    line = " " * node.value[0][0].start_mark.column + pair + newline
-    if end and text[end - 1] != "\n":
-        line = newline + line
-    return f"{text[:end]}{line}{text[end:]}"
-
-
-def _end_of(text: str, node: yaml.Node) -> int:
-    """Find the end of the last line of a mapping in blocks, before blank lines and comments."""
-    while isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
-        last = node.value[-1]
-        node = last[1] if isinstance(last, tuple) else last
-        if isinstance(last, tuple) and _is_nothing(node):
-            node = last[0]
-    end: int = node.end_mark.index
-    if end and text[end - 1] == "\n":
-        return end
-    newline = text.find("\n", end)
-    return len(text) if newline < 0 else newline + 1
-
-
-def _value(node: yaml.Node, key: str) -> Any:
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    for name, value in node.value:
-        if isinstance(name, yaml.ScalarNode) and name.value == key:
-            return value
-    return None
-
-
-def _is_nothing(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None
-
-
-def _is_empty(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
-
-
-def _nested(names: list[str], facts: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = dict(facts)
-    for name in reversed(names):
-        nested = {name: nested}
-    return nested
-
-
-def _flow(value: Any) -> str:
-    """Write a value on one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    # Region's canonical names need no quotes: a colon without a space is none of YAML's.
-    return str(value)
 
 
 def _set(document: Any, at: tuple[str, ...], facts: Mapping[str, Any]) -> None:
