@@ -68,7 +68,7 @@ def read_tag(levels: Sequence[Level], *, urls: Sequence[Store] = ()) -> Tag | No
     """
     merged: dict[str, _Given] = {}
     for level in levels:
-        given = _locality(level)
+        given = _locality(level, urls)
         if "region" in given:
             # A provider belongs to the region that it was written beside.
             merged.pop("provider", None)
@@ -103,19 +103,19 @@ class _Given(NamedTuple):
     where: str
 
 
-def _locality(level: Level) -> dict[str, _Given]:
+def _locality(level: Level, stores: Sequence[Store]) -> dict[str, _Given]:
     """Return what one level says, with its hint where it says no more."""
     given = level.metadata.get("locality")
     if given is None:
-        return _hint(level)
+        return _hint(level, stores)
     _check_keys(given, _KEYS, name="locality", where=level.where)
     said = {key: _Given(value, level.where) for key, value in given.items()}
-    return said if "region" in said else _hint(level) | said
+    return said if "region" in said else _hint(level, stores) | said
 
 
-def _hint(level: Level) -> dict[str, _Given]:
+def _hint(level: Level, stores: Sequence[Store]) -> dict[str, _Given]:
     """Return what a level says to other programs."""
-    hint = read_hint(level.metadata)
+    hint = read_hint(level.metadata, stores=stores)
     if hint is None:
         return {}
     where = f"{level.where}, {hint.field}"

@@ -166,3 +166,31 @@ def test_configuration_of_icechunk() -> None:
 def test_configuration_that_says_nothing(protocol: str, options: dict[str, Any]) -> None:
     """At another service a region is one for signatures."""
     assert StatedDetector().detect(Store.at(protocol, "bucket/a", options)) is None
+
+
+@pytest.mark.parametrize("name", ["US", "EU", "Asia", "eu"])
+@pytest.mark.parametrize("field", ["region", "storage:region"])
+def test_part_of_the_world_is_no_region(field: str, name: str) -> None:
+    """A bare part of the world is passed over, though Google Cloud has a region of that name."""
+    assert hint({field: name}) is None
+
+
+def test_multi_region_with_its_cloud() -> None:
+    """With the name of its cloud a part of the world is the multi-region."""
+    expected = ("gcp:us", "region", None)
+    assert hint({"region": "gcp:US"}) == hint({"region": "US", "provider": "google"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "known"),
+    [
+        ("gs://b/a", {}, True),
+        ("s3://b/a", {}, False),
+        ("s3://b/a", {"endpoint_url": "https://storage.example.org"}, True),
+        ("https://example.org/a", {}, True),
+    ],
+)
+def test_region_of_another_cloud(url: str, options: dict[str, str], known: bool) -> None:
+    """A region of one cloud is no hint for data at another cloud's own service."""
+    found = read_hint({"region": "us-central1"}, stores=[Store.from_url(url, options)])
+    assert (found is not None) is known

@@ -4,13 +4,14 @@ STAC's storage extension says ``storage:schemes`` (version 2) or ``storage:platf
 ``storage:region`` and ``storage:requester_pays`` (version 1), Planetary Computer says
 ``msft:region``, many catalogs a bare ``region``. None of them was written for us, and
 others may mean a part of the world by the same word: what is no region of a cloud
-is passed over, never an error.
+is passed over, never an error. So is a part of the world, such as ``EU``, without the
+name of a cloud, and a region of another cloud than that of the data's protocol.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from xr_locality.errors import RegionError
 from xr_locality.regions.cloud_regions import known_regions
 from xr_locality.regions.detectors.hostnames import read_hostname
 from xr_locality.regions.region import Region
+from xr_locality.regions.store import Store
 
 __all__ = ["Hint", "client_options", "read_hint"]
 
@@ -38,6 +40,8 @@ _PLATFORMS: Final = {
 }
 #: Services of which the host names no region, and the scheme does.
 _HOSTS: Final = {"storage.googleapis.com": "gcp"}
+#: The cloud whose own service a protocol leads to, unless an endpoint is named.
+_PROTOCOLS: Final = {"az": "azure", "gs": "gcp", "s3": "aws"}
 _MOST_SCHEMES: Final = 100
 
 
@@ -52,7 +56,7 @@ class Hint:
     requester_pays: bool | None = None
 
 
-def read_hint(metadata: Mapping[str, Any]) -> Hint | None:
+def read_hint(metadata: Mapping[str, Any], *, stores: Iterable[Store] = ()) -> Hint | None:
     """Read what metadata say of the region of their data.
 
     Parameters
@@ -60,6 +64,8 @@ def read_hint(metadata: Mapping[str, Any]) -> Hint | None:
     metadata : Mapping
         Of an entry of a catalog, or of a STAC item, collection or asset; the
         fields may also stand under ``properties``.
+    stores : iterable of Store, optional
+        What the metadata are about. A region of another cloud than theirs is no hint.
 
     Returns
     -------
@@ -74,9 +80,19 @@ def read_hint(metadata: Mapping[str, Any]) -> Hint | None:
     properties = metadata.get("properties")
     for level in (metadata, properties if isinstance(properties, Mapping) else {}):
         for read in (_schemes, _storage, _microsoft, _bare):
-            if (hint := read(level)) is not None:
+            hint = read(level)
+            if hint is not None and all(_agrees(hint, store) for store in stores):
                 return hint
     return None
+
+
+def _agrees(hint: Hint, store: Store) -> bool:
+    """Return whether a region may be that of a store: each cloud keeps its own protocol."""
+    provider = None if store.endpoint_url else _PROTOCOLS.get(store.protocol)
+    if provider is None or provider == hint.region.provider:
+        return True
+    logger.info("%s in metadata is passed over: %s is not in it", hint.region, store)
+    return False
 
 
 def client_options(config: object) -> dict[str, Any]:
@@ -190,6 +206,11 @@ def _of_any_cloud(text: object) -> Region | None:
     clouds: Iterator[str] = (row.provider for row in known_regions().values())
     if region.provider not in set(clouds):
         logger.info("A region in metadata is passed over: %r is no cloud's", text)
+        return None
+    if region.known is not None and region.known.kind == "multi-region" and text.isalpha():
+        # "US", "EU" and "Asia" name where a dataset is about, or where its maker lives, more
+        # often than a multi-region of Google Cloud's.
+        logger.info("A region in metadata is passed over: %r is a part of the world", text)
         return None
     return region
 
