@@ -157,6 +157,26 @@ class TestProbing:
         assert heads(caplog) == []
 
 
+class TestReprOfAccessor:
+    def test_is_a_short_table(self, tmp_path: Path) -> None:
+        """The accessor shows what is read and where that is, the first few sources of many."""
+        dataset = xr.Dataset({"t": ("x", np.ones(4))}).chunk()
+        paths = [tmp_path / f"{n:02}.zarr" for n in range(12)]
+        for path in paths:
+            dataset.to_zarr(path, zarr_format=2)
+        opened = [xr.open_zarr(path, chunks={}) for path in paths]
+        one = repr(xl.tag(opened[0], "aws:us-west-2").locality).splitlines()
+        assert one[0] == "<locality of Dataset>"
+        assert one[1].split() == ["url", "region", "evidence", "variables", "stored"]
+        assert "aws:us-west-2" in one[2]
+        many = repr(xr.concat(opened, "n").locality).splitlines()
+        assert (len(many), many[-1]) == (13, "and 2 more")
+
+    def test_of_data_in_memory(self) -> None:
+        """An object that reads nothing says so."""
+        assert repr(xr.DataArray(1.0).locality) == "<locality of DataArray>\n<no stored data>"
+
+
 class TestWhere:
     def test_each_url_in_its_order(self, options: dict[str, Any]) -> None:
         """Each URL is answered for, in the order given."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalityAccessor"]
 
+#: Sources that the accessor's repr lists; the others are counted.
+_MOST_SOURCES = 10
+
 
 class LocalityAccessor:
     """Accessor ``.locality``: the regions of an object's data, and computing beside them.
@@ -206,6 +209,17 @@ class LocalityAccessor:
     def tag(self, region: str | Region) -> Any:
         """State where the data are stored; see :func:`xr_locality.tag`."""
         return api.tag(self._obj, region)
+
+    def __repr__(self) -> str:
+        from xr_locality.display.source_table import SourceTable
+
+        # A repr asks no cloud.
+        table = SourceTable(api.sources(self._obj, probe="never"))
+        kind = type(self._obj).__name__
+        more = len(table) - _MOST_SOURCES
+        shown = repr(SourceTable(table[:_MOST_SOURCES]))
+        rest = f"\nand {more:,} more" if more > 0 else ""
+        return f"<locality of {kind}>\n{shown}{rest}"
 
 
 async def _fill_awaited(obj: Any, computing: Coroutine[Any, Any, Any]) -> Any:

@@ -207,13 +207,15 @@ def tag(obj: T, region: str | Region) -> T:
     return obj
 
 
-def sources(obj: Any) -> tuple[Source, ...]:
+def sources(obj: Any, **policy: Any) -> tuple[Source, ...]:
     """List what an object's graph reads, and from which region.
 
     Parameters
     ----------
     obj : Any
         As :func:`plan` takes it.
+    **policy : Any
+        Settings for this call, such as ``probe``; see :class:`Session`.
 
     Returns
     -------
@@ -225,7 +227,7 @@ def sources(obj: Any) -> tuple[Source, ...]:
     found, _ = survey(
         bundle.graph(),
         bundle.parts,
-        chain=Chain.from_settings(session.settings()),
+        chain=Chain.from_settings(session.settings(**policy)),
         unknown=None,
         find_cluster=session.find,
     )
