@@ -38,8 +38,14 @@ pytest_plugins = ["xr_locality.testing.fixtures"]
 LONG = ("integration", "test_properties.py", "test_every_store.py", "demo", "test_comparison.py")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order tests for running them in several processes."""
+    """Mark what starts gateways or clusters, and order tests for several processes."""
+    for item in items:
+        if "testbed" in getattr(item, "fixturenames", ()):
+            item.add_marker("gateway")
+        if "integration" in item.path.parts:
+            item.add_marker("slow")
     items.sort(key=lambda item: not set(LONG).intersection(item.path.parts))
 
 

@@ -16,6 +16,7 @@ import dask
 import pytest
 from distributed import LocalCluster
 
+from support.polling import patience
 from xr_locality.cli import COMMANDS, Command, main
 from xr_locality.errors import EndpointError, LocalityErrorGroup
 from xr_locality.session import Session
@@ -29,7 +30,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=patience(60),
     )
 
 

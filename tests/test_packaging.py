@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import xr_locality
+from support.polling import patience
 
 ROOT = Path(xr_locality.__file__).parent
 
@@ -222,7 +223,11 @@ OWN_IMPORTS = [item for item in IMPORTS if item.target.split(".")[0] == "xr_loca
 def in_new_process(code: str) -> object:
     """Run code that prints JSON in a fresh interpreter."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(60),
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

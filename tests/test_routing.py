@@ -21,6 +21,7 @@ from dask.local import get_sync
 
 import xr_locality as xl
 from support.answers import assert_same, compute_plainly
+from support.polling import patience
 from xr_locality.errors import BudgetError, EndpointError
 from xr_locality.routing import _DISPATCHER
 from xr_locality.session import Session, current_session
@@ -160,7 +161,9 @@ def test_other_threads_are_not_routed(session: Session) -> None:
             xl.routed(),
             ThreadPoolExecutor(1) as threads,
         ):
-            answer = threads.submit(lambda: (ARRAY + 1).sum().compute()).result(timeout=30)
+            answer = threads.submit(lambda: (ARRAY + 1).sum().compute()).result(
+                timeout=patience(30)
+            )
         assert answer == 78
         assert recorder.calls == calls
     assert session.reports == []
@@ -174,7 +177,7 @@ def test_other_threads_keep_their_collections_default(session: Session) -> None:
         ARRAY.map_blocks(_note, names, meta=np.empty(0, "i8")).compute()
 
     with xl.routed(), ThreadPoolExecutor(1, thread_name_prefix="other") as threads:
-        threads.submit(where).result(timeout=30)
+        threads.submit(where).result(timeout=patience(30))
     assert names
     assert all("ThreadPool" in name for name in names)
     assert session.reports == []
@@ -194,8 +197,8 @@ def test_other_threads_keep_their_default_client(session: Session) -> None:
         xl.routed(),
         ThreadPoolExecutor(1) as threads,
     ):
-        held = threads.submit(ARRAY.persist).result(timeout=30)
-        assert threads.submit(ARRAY.compute).result(timeout=30).sum() == 66
+        held = threads.submit(ARRAY.persist).result(timeout=patience(30))
+        assert threads.submit(ARRAY.compute).result(timeout=patience(30)).sum() == 66
         assert {str(future.client.id) for future in held.dask.values()} == {client.id}
         del held
     assert session.reports == []
@@ -204,7 +207,7 @@ def test_other_threads_keep_their_default_client(session: Session) -> None:
 def test_persist_of_other_threads_is_theirs(session: Session) -> None:
     """A thread that did not enter persists in memory, and routing is not touched by it."""
     with xl.routed(), ThreadPoolExecutor(1) as threads:
-        held = threads.submit(dask.persist, ARRAY).result(timeout=30)[0]
+        held = threads.submit(dask.persist, ARRAY).result(timeout=patience(30))[0]
         assert dask.config.get("scheduler") == _DISPATCHER.get
         assert isinstance(held.dask[held.name, 0], np.ndarray)
     assert session.reports == []
@@ -296,7 +299,7 @@ def test_threads_may_overlap(session: Session) -> None:
         with xl.routed():
             first.set()
             second.wait(30)
-            running.result(timeout=30)
+            running.result(timeout=patience(30))
             ARRAY.compute()
     assert len(session.reports) == 1
     assert dask.config.get("scheduler", None) is None
@@ -323,7 +326,7 @@ def test_entering_after_an_overlap_does_not_recurse(session: Session) -> None:
         setting = dask.config.set(scheduler="sync")
     setting.__exit__(None, None, None)
     with xl.routed(), ThreadPoolExecutor(1) as threads:
-        assert threads.submit(ARRAY.compute).result(timeout=30).sum() == 66
+        assert threads.submit(ARRAY.compute).result(timeout=patience(30)).sum() == 66
     assert dask.config.get("scheduler", None) is None
     assert session.reports == []
 
@@ -360,7 +363,7 @@ def test_cluster_can_be_started_inside(session: Session) -> None:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        assert client.submit(_sum_in_a_task).result(timeout=30) == 3
+        assert client.submit(_sum_in_a_task).result(timeout=patience(30)) == 3
     assert session.reports == []
 
 

@@ -21,7 +21,7 @@ import xarray as xr
 import xr_locality as xl
 from support.answers import assert_same, compute_plainly
 from support.clusters import two_clusters
-from support.polling import until
+from support.polling import patience, until
 from xr_locality.errors import (
     BudgetError,
     ConfigurationError,
@@ -375,7 +375,7 @@ def test_closing_ends_a_run_of_another_thread(
     gate = tmp_path / "gate"
 
     def wait(block: Any, gate: Path = gate) -> Any:
-        deadline = monotonic() + 30
+        deadline = monotonic() + patience(30)
         while not gate.exists() and monotonic() < deadline:
             sleep(0.02)
         return block
@@ -388,7 +388,7 @@ def test_closing_ends_a_run_of_another_thread(
         assert until(lambda: not empty(clusters))
         made.close()
         with pytest.raises(ExecutionError, match="closed while it was computing"):
-            running.result(timeout=30)
+            running.result(timeout=patience(30))
     assert until(lambda: empty(clusters))
     assert plugins_of(clusters) == []
     assert clients_of(clusters) == []

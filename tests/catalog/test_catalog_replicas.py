@@ -19,6 +19,7 @@ import yaml
 import xr_locality as xl
 from support.clusters import two_clusters
 from support.inprocess import run_here, submitted
+from support.polling import patience
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,
@@ -54,7 +55,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Region
         for server in servers.values():
             server.spawn()
         for region, server in servers.items():
-            server.wait_until_ready(deadline=time.monotonic() + 60)
+            server.wait_until_ready(deadline=time.monotonic() + patience(60))
             write(field("era5"), server, "era5.zarr")
             if region == IOWA:
                 write(field("lens"), server, "lens.zarr", zarr_format=2)

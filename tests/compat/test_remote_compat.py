@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from distributed.worker_state_machine import SecedeEvent
 
+from support.polling import patience
 from xr_locality.execution.remote import compat
 
 #: Runs in a process of its own: imports with one name taken away, then computes.
@@ -40,7 +41,7 @@ def test_run_without_a_private_name_is_refused(name: str) -> None:
         [sys.executable, "-c", RENAMED, name],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.polling import until
+from support.polling import patience, until
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = patience(60)
 ANSWER = "and as one number: 2.08 K"
 
 pytestmark = [pytest.mark.gateway, pytest.mark.slow]
@@ -69,7 +69,7 @@ class Demo:
 
     def is_gone(self) -> bool:
         """Say whether, soon, no process and no file of it is left."""
-        ended = until(lambda: not processes_of(self.directory), seconds=PATIENCE_SECONDS)
+        ended = until(lambda: not processes_of(self.directory), seconds=60)
         return ended and not any(self.directory.iterdir())
 
     def kill(self) -> None:
@@ -157,7 +157,7 @@ def test_interrupted(start: Callable[..., Demo], line: str) -> None:
     if "compute" in line:
         assert until(
             lambda: any("worker" in each.cmdline() for each in processes_of(demo.directory)),
-            seconds=PATIENCE_SECONDS,
+            seconds=60,
         )
     demo.interrupt()
     assert demo.end() == (130, "xr-locality: interrupted\n")
@@ -175,5 +175,5 @@ def test_server_that_does_not_start(start: Callable[..., Demo], tmp_path: Path) 
     assert err.startswith("xr-locality: error: The object server of 'aws:us-west-2' ended")
     assert "Traceback" not in err.partition("\n")[0]
     assert "moto is broken today" in err
-    assert until(lambda: not processes_of(tmp_path), seconds=PATIENCE_SECONDS)
+    assert until(lambda: not processes_of(tmp_path), seconds=60)
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]

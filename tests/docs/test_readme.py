@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.polling import patience
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -36,7 +38,7 @@ def test_program_prints_the_plan_shown() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "docs" / "_examples"), "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=patience(100),
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

@@ -15,6 +15,7 @@ from distributed import Client, LocalCluster, Scheduler, Worker
 from distributed.security import Security
 
 from support.endpoint_doubles import WEST
+from support.polling import patience
 from xr_locality.endpoints import AddressEndpoint, Endpoint, to_endpoint
 from xr_locality.endpoints.address import normalise_address
 from xr_locality.errors import ConfigurationError, EndpointError
@@ -36,10 +37,10 @@ async def computes(given: object) -> int:
     endpoint = to_endpoint(given)
     assert endpoint is not None
     await endpoint.preflight(region=WEST)
-    async with await endpoint.open(region=WEST, deadline_seconds=20) as connection:
+    async with await endpoint.open(region=WEST, deadline_seconds=patience(20)) as connection:
         assert connection.scheduler_address == endpoint.scheduler_address
         assert connection.cluster_name is None
-        await connection.check(deadline_seconds=10)
+        await connection.check(deadline_seconds=patience(10))
         await connection.ensure_workers(3)
         await connection.restore(3)
         pid: int = await connection.client.submit(os.getpid, pure=False)
@@ -123,7 +124,7 @@ def test_a_scheduler_that_goes_is_noticed(run: Run) -> None:
             host="127.0.0.1", dashboard=False, dashboard_address="127.0.0.1:0"
         ) as scheduler:
             endpoint = AddressEndpoint(scheduler.address)
-            connection = await endpoint.open(region=WEST, deadline_seconds=10)
+            connection = await endpoint.open(region=WEST, deadline_seconds=patience(10))
             await connection.check()
         assert connection.alive
         with pytest.raises(EndpointError, match="'aws:us-west-2': scheduler 'tcp://") as caught:
@@ -147,7 +148,7 @@ def test_what_a_client_that_has_given_up_is_asked_is_a_connection_error(
     async def body() -> None:
         endpoint = to_endpoint(cluster)
         assert endpoint is not None
-        async with await endpoint.open(region=WEST, deadline_seconds=20) as connection:
+        async with await endpoint.open(region=WEST, deadline_seconds=patience(20)) as connection:
             assert await connection.run_on_scheduler(abs, -1) == 1
             assert list((await connection.run_on_workers(abs, -2)).values()) == [2]
             assert len(await connection.scheduler.ncores()) == 1

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from support.endpoint_doubles import eventually
+from support.polling import patience
 from xr_locality.endpoints import EmbeddedEndpoint
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions import LOCAL
@@ -39,7 +40,7 @@ def test_computes_in_this_process_and_ends(run: Run) -> None:
     async def body() -> None:
         endpoint = EmbeddedEndpoint(threads=3)
         await endpoint.preflight(region=LOCAL)
-        async with await endpoint.open(region=LOCAL, deadline_seconds=20) as connection:
+        async with await endpoint.open(region=LOCAL, deadline_seconds=patience(20)) as connection:
             assert connection.scheduler_address.startswith("inproc://")
             info = await connection.client.scheduler.identity()
             assert [worker["nthreads"] for worker in info["workers"].values()] == [3]
@@ -57,7 +58,9 @@ def test_by_default_each_cpu_has_a_thread(run: Run) -> None:
     """Without a number, the machine decides."""
 
     async def body() -> int:
-        async with await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20) as connection:
+        async with await EmbeddedEndpoint().open(
+            region=LOCAL, deadline_seconds=patience(20)
+        ) as connection:
             n: int = (await connection.client.scheduler.identity())["total_threads"]
             return n
 
@@ -71,7 +74,9 @@ def test_leaves_plain_dask_alone(run: Run) -> None:
         return threading.current_thread().name
 
     async def body() -> None:
-        async with await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20) as connection:
+        async with await EmbeddedEndpoint().open(
+            region=LOCAL, deadline_seconds=patience(20)
+        ) as connection:
             with pytest.raises(ValueError, match="No clients found"):
                 distributed.default_client()
             ours = await connection.client.submit(where)
@@ -90,7 +95,9 @@ def test_task_that_computes_leaves_plain_dask_alone(run: Run) -> None:
         return total
 
     async def body() -> None:
-        async with await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20) as connection:
+        async with await EmbeddedEndpoint().open(
+            region=LOCAL, deadline_seconds=patience(20)
+        ) as connection:
             assert await connection.client.submit(nested) == 3
             assert dask.config.get("scheduler", None) is None
             with pytest.raises(ValueError, match="No clients found"):
@@ -105,7 +112,7 @@ def test_is_not_on_the_network(run: Run) -> None:
     before = listening()
 
     async def body() -> None:
-        async with await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20):
+        async with await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=patience(20)):
             assert {address for address, _ in listening() - before} <= {"127.0.0.1"}
 
     run(body())
@@ -122,7 +129,7 @@ def test_a_full_memory_does_not_stop_it(run: Run) -> None:
                 "distributed.worker.memory.monitor-interval": "10ms",
             }
         ):
-            connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20)
+            connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=patience(20))
         async with connection:
             for n in range(20):
                 assert await connection.client.submit(sum, [n, 1]) == n + 1
@@ -144,7 +151,7 @@ def test_works_in_a_script_without_a_main_guard(tmp_path: Path) -> None:
         "from xr_locality.endpoints import EmbeddedEndpoint\n"
         "from xr_locality.regions import LOCAL\n"
         "async def main():\n"
-        "    opening = EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20)\n"
+        f"    opening = EmbeddedEndpoint().open(region=LOCAL, deadline_seconds={patience(20)})\n"
         "    async with await opening as connection:\n"
         "        print(await connection.client.submit(sum, [1, 2]))\n"
         "asyncio.run(main())\n"
@@ -153,7 +160,7 @@ def test_works_in_a_script_without_a_main_guard(tmp_path: Path) -> None:
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         cwd=tmp_path,
         check=False,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.endpoint_doubles import eventually
+from support.polling import patience
 from xr_locality.endpoints import Connection, ConnectionState, EmbeddedEndpoint
 from xr_locality.endpoints.scheduler import Route
 from xr_locality.errors import EndpointError
@@ -42,7 +43,7 @@ def test_closes_once_however_often_it_is_asked(run: Run) -> None:
     """Closing twice, and at the same time, is closing once."""
 
     async def body() -> None:
-        connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20)
+        connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=patience(20))
         await asyncio.gather(connection.close(), connection.close())
         await connection.close()
         assert connection.state is ConnectionState.CLOSED
@@ -55,7 +56,7 @@ def test_a_closed_connection_says_so(run: Run) -> None:
     """What needs an open connection is an error afterwards; the address is still known."""
 
     async def body() -> None:
-        connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20)
+        connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=patience(20))
         await connection.close()
         for use in (lambda: connection.client, lambda: connection.security):
             with pytest.raises(EndpointError, match="no open connection: it is closed"):
@@ -72,7 +73,7 @@ def test_opens_once(run: Run) -> None:
     """A connection is not opened again, neither open nor closed."""
 
     async def body() -> None:
-        connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=20)
+        connection = await EmbeddedEndpoint().open(region=LOCAL, deadline_seconds=patience(20))
         with pytest.raises(EndpointError, match="is open and cannot become opening"):
             await connection.open(deadline_seconds=1)
         assert connection.alive
@@ -104,7 +105,7 @@ def test_a_second_ctrl_c_does_not_stop_the_clearing_up(run: Run) -> None:
 
     async def body() -> None:
         connection = Stuck()
-        opening = asyncio.create_task(connection.open(deadline_seconds=20))
+        opening = asyncio.create_task(connection.open(deadline_seconds=patience(20)))
         await connection.reaching.wait()
         with pytest.raises(EndpointError, match="Cancel the task that opens it"):
             await connection.close()

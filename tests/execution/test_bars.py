@@ -13,6 +13,7 @@ import dask.array as da
 import pytest
 
 import xr_locality as xl
+from support.polling import patience
 from xr_locality.display.bars import Bars, NotebookBars, expected_crossings, watch
 from xr_locality.display.plans import Plan
 from xr_locality.execution.progress import Progress
@@ -171,14 +172,18 @@ def test_on_a_terminal(tmp_path: Path) -> None:
         pass
     finally:
         os.close(ours)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=patience(60))
     assert process.returncode == 0
     assert int(output) > 0
     text = shown.decode()
     for part in ("aws:us-west-2", "gcp:us-central1", "→", "tasks", "predicted"):
         assert part in text
     plain = subprocess.run(
-        [sys.executable, program], capture_output=True, env=environment, timeout=60, check=True
+        [sys.executable, program],
+        capture_output=True,
+        env=environment,
+        timeout=patience(60),
+        check=True,
     )
     assert plain.stdout == output
     assert plain.stderr == b""
@@ -191,7 +196,7 @@ def test_in_a_notebook(tmp_path: Path) -> None:
     cell = PROGRAM.replace('__name__ == "__main__"', "True")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     nbclient.NotebookClient(
-        notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=patience(60), resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     outputs = notebook.cells[0].outputs
     pictures = [each for each in outputs if each.output_type == "display_data"]

@@ -17,6 +17,7 @@ from distributed import get_worker
 import xr_locality as xl
 from support.answers import assert_same
 from support.clusters import kept_open, two_clusters
+from support.polling import patience
 from xr_locality import errors
 
 AWS, GCP = "aws:us-west-2", "gcp:us-central1"
@@ -96,7 +97,7 @@ def test_awaited_gives_the_same(
     if here is obj:
         assert isinstance(obj.data, np.ndarray)
     with ThreadPoolExecutor(1) as threads:
-        there, _ = threads.submit(call, "there").result(timeout=60)
+        there, _ = threads.submit(call, "there").result(timeout=patience(60))
     assert_same(outcome(there, tmp_path / "there"), wanted)
     assert len(session.reports) == runs + 2
 

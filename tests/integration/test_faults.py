@@ -18,6 +18,7 @@ import xarray as xr
 
 import xr_locality as xl
 from support.hearing import IOWA, OREGON, When, has_crossed, tasks_are_gone
+from support.polling import patience
 from support.testbed_processes import processes_of
 from xr_locality import errors
 from xr_locality.testing import Testbed
@@ -27,7 +28,7 @@ def interrupt_when(started: Callable[[], bool], action: Callable[[], None]) -> t
     """Do something to a run, from another thread, once it has started."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patience(30)
         while not started() and time.monotonic() < deadline:
             threading.Event().wait(0.05)
         action()
@@ -263,7 +264,7 @@ def test_exit_without_close_stops_the_clusters(testbed: Testbed, catalog: Any, e
         input=json.dumps(testbed.config()),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=patience(90),
         check=False,
     )
     assert "sum" in done.stdout, done.stderr

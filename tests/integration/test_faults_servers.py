@@ -17,7 +17,7 @@ import xarray as xr
 
 import xr_locality as xl
 from support.hearing import IOWA, OREGON, When
-from support.polling import until
+from support.polling import patience, until
 from xr_locality import errors
 from xr_locality.execution import liveness
 from xr_locality.testing import Testbed
@@ -54,7 +54,7 @@ def test_restarted_gateway_costs_what_was_unfinished(
         if forgets:
             gateway.forget()
         threading.Event().wait(2)
-        gateway.restart(deadline=time.monotonic() + 30)
+        gateway.restart(deadline=time.monotonic() + patience(30))
 
     heard = When(kill_and_restart)
     result = slow.locality.compute(callbacks=[heard])
@@ -78,7 +78,7 @@ def test_gateway_that_stays_away_is_one_error(
                 slow.locality.compute(callbacks=[heard])
         finally:
             heard.join()
-            gateway.restart(deadline=time.monotonic() + 30)
+            gateway.restart(deadline=time.monotonic() + patience(30))
         result = slow.locality.compute()
     xr.testing.assert_identical(result, slow.compute(scheduler="sync"))
     assert until(lambda: set(gateway.list_clusters()) <= before, seconds=60)

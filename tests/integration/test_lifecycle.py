@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ import xarray as xr
 
 import xr_locality as xl
 from support.answers import assert_same
-from support.polling import until
+from support.polling import patience, stays, until
 from xr_locality import errors
 from xr_locality.cli import main
 from xr_locality.testing import Testbed
@@ -30,11 +30,6 @@ WEST = "aws:us-west-2"
 
 #: Seconds of the administrator's idle timeout.
 IDLE_SECONDS = 2.0
-
-
-def stays(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Whether a condition holds all the time."""
-    return not until(lambda: not condition(), seconds=seconds)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +73,7 @@ def started(script: str, config: dict[str, Any]) -> Iterator[subprocess.Popen[st
         yield process
     finally:
         # The end of its input is what it waits for.
-        process.communicate(timeout=30)
+        process.communicate(timeout=patience(30))
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -159,7 +154,7 @@ def test_a_run_keeps_clusters_that_wait(idle_bed: Testbed) -> None:
     async def body() -> None:
         (endpoint,) = idle_bed.endpoints().values()
         region = xl.Region.parse(WEST)
-        async with await endpoint.open(region=region, deadline_seconds=60) as connection:
+        async with await endpoint.open(region=region, deadline_seconds=patience(60)) as connection:
             await connection.ensure_workers(1)
             waiting = asyncio.to_thread(
                 stays, lambda: bool(gateway.list_clusters()), seconds=3 * IDLE_SECONDS
@@ -425,7 +420,7 @@ def test_a_forked_child_leaves_the_parents_clusters_alone(testbed: Testbed) -> N
         input=json.dumps(testbed.config()) + "\n",
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=patience(90),
         check=False,
     )
     assert process.stdout == "ready\n", process.stderr

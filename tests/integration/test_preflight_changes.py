@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster, Worker, get_worker
 
 import xr_locality as xl
 from support.cut_link import CutLink
+from support.polling import patience
 from xr_locality import errors
 from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes
@@ -164,7 +165,7 @@ def test_a_cluster_made_anew_is_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
             session.compute(ones.sum(), callbacks=[lose])
         assert any("opened again for" in note for note in caught.value.__notes__)
         # The gateway takes a moment to see that the first one's scheduler has gone.
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while bed[AWS].gateway.list_clusters() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert bed[AWS].gateway.list_clusters() == ()

@@ -16,6 +16,7 @@ import xarray as xr
 
 import xr_locality as xl
 from support.clusters import kept_open
+from support.polling import patience
 from xr_locality.testing import Testbed
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
@@ -96,7 +97,7 @@ def on_schedulers(session: xl.Session) -> str:
         for page in pages:
             url = f"http://127.0.0.1:{answer['port']}/{page}"
             try:
-                with urllib.request.urlopen(url, timeout=10) as response:
+                with urllib.request.urlopen(url, timeout=patience(10)) as response:
                     shown.append(response.read().decode())
             except urllib.error.HTTPError as error:
                 # Some pages of distributed's own fail; what they show then counts too.

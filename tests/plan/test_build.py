@@ -17,6 +17,7 @@ import zarr
 import xr_locality as xl
 from support.invariants import check_plan
 from support.plan_builders import IOWA, IRELAND, OREGON, circumstances, remote, stored
+from support.polling import patience
 from support.programs import open_sources, write_sources
 from xr_locality.display.plan_page import plan_page
 from xr_locality.display.summary import summarise
@@ -284,7 +285,11 @@ plan.explain(), plan.to_dict(), plan.baselines
 print([name for name in sys.modules if name in {"distributed", "intake", "dask_gateway", "s3fs"}])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=patience(60),
     )
     assert done.stdout.strip() == "[]"
 
@@ -311,7 +316,7 @@ print(json.dumps([plan.to_dict(), sorted((str(k), str(r)) for k, r in plan.place
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=patience(60),
             env={
                 **os.environ,
                 "PYTHONHASHSEED": seed,

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 import pytest
 
+from support.polling import patience
 from xr_locality.errors import ExecutionError
 from xr_locality.runtime.event_loop import BackgroundLoop
 
@@ -69,7 +70,7 @@ def test_calls_do_not_wait_for_each_other(loop: BackgroundLoop) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(loop.run, wait())
         loop.run(release())
-        assert waiting.result(timeout=30) == "waited"
+        assert waiting.result(timeout=patience(30)) == "waited"
 
 
 def test_call_from_a_running_loop_works(loop: BackgroundLoop) -> None:
@@ -142,7 +143,7 @@ def test_stopping_ends_calls_that_wait(loop: BackgroundLoop) -> None:
         begun.wait(30)
         loop.stop()
         with pytest.raises(CancelledError):
-            waiting.result(timeout=30)
+            waiting.result(timeout=patience(30))
 
 
 def test_clients_on_the_loop_do_not_keep_it(loop: BackgroundLoop) -> None:

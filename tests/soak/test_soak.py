@@ -22,7 +22,7 @@ import xarray as xr
 
 import xr_locality as xl
 from support.cut_link import CutLink
-from support.polling import until
+from support.polling import patience, until
 from support.testbed_processes import processes_of
 from xr_locality.execution import liveness
 from xr_locality.execution.transport import cluster_links
@@ -60,7 +60,7 @@ def measure(testbed: Testbed, session: xl.Session, links: Mapping[str, CutLink])
     """Measure, once what has ended is gone; what the links hold is not the library's."""
     gc.collect()
     process = psutil.Process()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience(15)
     while (n_tasks := count_tasks(session)) and time.monotonic() < deadline:
         threading.Event().wait(0.1)
     return Footprint(

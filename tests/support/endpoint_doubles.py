@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from support.polling import patience
 from xr_locality.regions import Region
 
 WEST = Region.parse("aws:us-west-2")
@@ -20,7 +21,7 @@ async def eventually(
     question: Callable[[], Awaitable[bool] | bool], *, seconds: float = 30.0
 ) -> None:
     """Ask again and again until the answer is yes; fail at the deadline."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patience(seconds)):
         while True:
             answer = question()
             if answer if isinstance(answer, bool) else await answer:

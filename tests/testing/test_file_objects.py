@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from support.polling import patience
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions.region import Region
 from xr_locality.testing import FileObjectServer, Testbed
@@ -27,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileObjectServe
     running = FileObjectServer(region=AWS, directory=directory, environ=dict(os.environ))
     running.spawn()
     try:
-        running.wait_until_ready(deadline=time.monotonic() + 20.0)
+        running.wait_until_ready(deadline=time.monotonic() + patience(20.0))
         yield running
     finally:
         running.kill()

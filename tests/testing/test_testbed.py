@@ -22,7 +22,7 @@ import xarray as xr
 import yaml
 from dask_gateway import BasicAuth, Gateway
 
-from support.polling import until
+from support.polling import patience, until
 from xr_locality.errors import (
     ConfigurationError,
     EndpointError,
@@ -36,7 +36,7 @@ from xr_locality.testing.servers import ask, free_ports
 from xr_locality.testing.watchdog import marked_processes
 
 AWS, GCP = "aws:us-west-2", "gcp:us-central1"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = patience(20)
 
 pytestmark = pytest.mark.gateway
 

@@ -15,6 +15,7 @@ import distributed
 import pytest
 
 from support.endpoint_doubles import CENTRAL, WEST, eventually, fake_gateway
+from support.polling import patience
 from xr_locality.endpoints import Connection, EndpointPool, GatewayEndpoint, to_endpoint
 from xr_locality.endpoints.connection import ConnectionState
 from xr_locality.errors import (
@@ -27,7 +28,7 @@ from xr_locality.testing import Testbed
 
 pytestmark = pytest.mark.gateway
 
-SLOW = 40.0
+SLOW = patience(40)
 
 Run = Callable[[Any], Any]
 
@@ -151,7 +152,7 @@ def test_a_cluster_stopped_on_the_server_is_noticed(clean_testbed: Testbed, run:
         await server.stop(first.cluster_name)
         await server.close()
         with pytest.raises(EndpointError, match=r"no longer runs cluster .*stopp"):
-            await pool.check(deadline_seconds=10)
+            await pool.check(deadline_seconds=patience(10))
         assert not first.alive
         assert dict(pool.connections) == {}
         second = (await pool.open([WEST]))[WEST]

@@ -29,6 +29,7 @@ from hypothesis.extra import numpy as npst
 
 import xr_locality as xl
 from support.answers import assert_same, compute_plainly
+from support.polling import patience
 from xr_locality.compat.dask_graph import Task, TaskRef
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped, ship
@@ -283,7 +284,7 @@ def test_code_travels_by_value(tmp_path: Path, make: Callable[[], Shipped]) -> N
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         env=without_the_package(tmp_path),
         check=False,
     )
@@ -342,7 +343,7 @@ def bare_clusters(folder: Path, *regions: str) -> Iterator[dict[str, str]]:
 
 def _address(path: Path) -> str:
     """Wait until a scheduler has told its address."""
-    deadline = monotonic() + 60
+    deadline = monotonic() + patience(60)
     while monotonic() < deadline:
         if path.exists() and (told := path.read_text()):
             return str(json.loads(told)["address"])

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import xr_locality as xl
+from support.polling import patience
 from xr_locality import errors
 from xr_locality.execution import remote, submission
 
@@ -50,7 +51,7 @@ def crossing(n: int, make: Callable[..., Any] | None = None, *, take: Any = np.s
 
 def files_in(folder: Path) -> list[Path]:
     """List all files below a folder, once nobody writes there any more."""
-    deadline = monotonic() + 20
+    deadline = monotonic() + patience(20)
     while True:
         # A worker that was writing when the run ended removes what it wrote.
         files = [path for path in folder.rglob("*") if path.is_file()]

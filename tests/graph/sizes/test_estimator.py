@@ -12,6 +12,7 @@ import pytest
 from dask.highlevelgraph import HighLevelGraph
 
 from support.measured_sizes import compared
+from support.polling import patience
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.layers import writes_chunks
 from xr_locality.graph.persisted import HeldValue, hold, reveal
@@ -131,7 +132,7 @@ def test_sizes_of_a_million_blocks_take_no_loop() -> None:
     indices = np.stack(np.unravel_index(np.arange(1_000_000), blocks), axis=1)
     start = time.perf_counter()
     sizes = estimator.of_blocks(name, indices)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < patience(1)
     assert (sizes.nbytes == 80).all()
     assert estimator.total(name) == Size(80_000_000)
     assert not graph.layers[name].is_materialized()

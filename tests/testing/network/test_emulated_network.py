@@ -15,7 +15,7 @@ from textwrap import dedent
 
 import pytest
 
-from support.polling import until
+from support.polling import patience, until
 from xr_locality.errors import ConfigurationError, EndpointError
 from xr_locality.regions.region import Region
 from xr_locality.testing import EmulatedLink, EmulatedNetwork, LinkCounts, Testbed
@@ -36,7 +36,7 @@ LINKS = {
     (LOCAL, GCP): EmulatedLink(delay_seconds=0.02, bytes_per_second=10e6),
     (LOCAL, AZURE): EmulatedLink(delay_seconds=0.0, bytes_per_second=5e6),
 }
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = patience(20)
 #: Of IP, and of TCP with timestamps.
 HEADER_NBYTES = 52
 
