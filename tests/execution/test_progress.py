@@ -40,7 +40,7 @@ def events_listed() -> dict[str, set[str]]:
     """Read the events, and the names of their facts, that the docstring lists."""
     assert Progress.__doc__ is not None
     notes = Progress.__doc__.partition("Notes\n")[2]
-    sections = re.split(r"^    ``(\w+)``$", notes, flags=re.MULTILINE)[1:]
+    sections = re.split(r"^ *``(\w+)``$", notes, flags=re.MULTILINE)[1:]
     names, texts = sections[::2], sections[1::2]
     return {
         name: set(re.findall(r"``(\w+)``", text)) for name, text in zip(names, texts, strict=True)
