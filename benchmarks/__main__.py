@@ -12,7 +12,7 @@ from typing import get_args
 from dask.utils import parse_bytes
 
 from benchmarks.harness.measure import SECTIONS, measure
-from benchmarks.harness.results import Results
+from benchmarks.harness.results import MeasuredResults
 from benchmarks.harness.results_page import render_report
 from benchmarks.harness.simulation import SHAPES, cloud_regions, simulate
 from benchmarks.harness.table import compare_workloads, lay_out
@@ -111,7 +111,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _report(given: argparse.Namespace) -> None:
-    loaded = [Results.load(path) for path in given.results]
+    loaded = [MeasuredResults.load(path) for path in given.results]
     # The machine on the page is that of the first file.
     together = replace(
         loaded[0],

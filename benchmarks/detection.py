@@ -1,4 +1,4 @@
-"""What does it cost to find where a graph's data lie?"""
+"""What does it cost to find where a graph's data are stored?"""
 
 from __future__ import annotations
 

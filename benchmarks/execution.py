@@ -36,7 +36,7 @@ class InRegionAgainstCrossRegion:
     A store in one emulated region is read by a worker there, by a worker of the
     other region, and by this process, with one thread each. Nothing shapes what
     passes between the regions, which are one machine: the rates are all the object
-    server's, and their ratios lie near 1. It takes an emulated WAN to pull them
+    server's, and their ratios are near 1. It takes an emulated WAN to pull them
     apart. Who reads which bytes is here as it is in the clouds.
     """
 

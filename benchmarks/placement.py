@@ -9,13 +9,13 @@ from typing import TypeAlias
 from benchmarks.effort import sizes
 from benchmarks.harness.simulation import SHAPES, cloud_regions, simulate
 from benchmarks.harness.table import compare_workloads
-from benchmarks.harness.ways import Way
+from benchmarks.harness.ways import PricedWay
 from benchmarks.harness.workloads import WORKLOADS
 from xr_locality.placement.costs import CostModel
 from xr_locality.placement.solve import solve
 
-_Synthetic: TypeAlias = Mapping[tuple[str, int], Mapping[str, Way]]
-_Real: TypeAlias = Mapping[str, Mapping[str, Way]]
+_Synthetic: TypeAlias = Mapping[tuple[str, int], Mapping[str, PricedWay]]
+_Real: TypeAlias = Mapping[str, Mapping[str, PricedWay]]
 
 WAYS = ("local", "best single region", "split by hand", "greedy forward", "plan")
 

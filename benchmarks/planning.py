@@ -31,7 +31,7 @@ _numbers = count()
 
 
 def declared(region: str, n_chunks: int, *, columns: int = 10) -> da.Array:
-    """Make a lazy array of about so many chunks, ten of them in a row, that lies in a region."""
+    """Make a lazy array of about so many chunks, ten of them in a row, stored in a region."""
     rows = max(1, n_chunks // columns)
     array = zarr.create_array({}, shape=(rows * 100, columns * 100), chunks=(100, 100), dtype="f8")
     lazy = da.from_array(array, chunks=(100, 100), name=f"declared-{next(_numbers)}")

@@ -33,7 +33,7 @@ _PROXY_NBYTES: Final = 2**18
 
 @contextmanager
 def tls_chain() -> Iterator[Callable[[tuple[int, int]], None]]:
-    """Start the processes, and yield what lets so many values of so many bytes pass."""
+    """Start the processes, and yield a function that sends values through them."""
     security = Security.temporary()
     port = 0
     with ExitStack() as stack:

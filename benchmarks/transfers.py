@@ -21,10 +21,10 @@ from distributed import Client, SubprocessCluster
 import xr_locality as xl
 from benchmarks.alternation import Samples, median_ratio, median_seconds, take_turns
 from benchmarks.effort import FULL
+from benchmarks.harness.shaped_link import ShapedLink
 from benchmarks.tls_chain import tls_chain
 from xr_locality.errors import MissingDependencyError
 from xr_locality.testing import Testbed
-from xr_locality.testing.shaped_link import ShapedLink
 
 _HERE: Final = "aws:us-west-2"
 _THERE: Final = "gcp:us-central1"
@@ -142,7 +142,7 @@ class OverShapedLink:
     param_names = ("size",)
 
     def setup_cache(self) -> _OverLink:
-        """Let all sizes cross, once each: a shaped link is as fast each time."""
+        """Send all sizes, once each: a shaped link is as fast each time."""
         raw = _raw_rate(50 * _MB)
         with _cluster() as here, _cluster() as there:
             host, _, port = here.scheduler_address.removeprefix("tcp://").partition(":")
@@ -285,7 +285,7 @@ class MemoryOnTheWay:
     param_names = ("transfer",)
 
     def setup_cache(self) -> Mapping[str, _Memory]:
-        """Let 4 GB cross directly, 1 GB by relay, and look at the processes meanwhile."""
+        """Send 4 GB directly and 1 GB by relay, and sample the processes meanwhile."""
         measured = {}
         with _cluster() as here, _cluster() as there:
             for transfer, n in zip(self.params, (125, 32), strict=True):
@@ -330,7 +330,7 @@ def _processes(here: SubprocessCluster, there: SubprocessCluster) -> dict[str, p
 
 @contextmanager
 def _watch_memory(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, float]]:
-    """Tell, at the end, by how many megabytes each process grew at most."""
+    """Return, at the end, by how many megabytes each process grew at most."""
     before = {name: process.memory_info().rss for name, process in processes.items()}
     grew = dict.fromkeys(processes, 0.0)
     stopped = threading.Event()

@@ -28,7 +28,7 @@ class _EveryWay:
 
     def setup_cache(self) -> _Works | None:
         """Do all of it; None where the network cannot run."""
-        # The classes below share what this returns: asv tells caches apart by where they stand.
+        # The classes below share what this returns: asv keeps one cache for each module.
         if EmulatedNetwork.missing():
             return None
         results = measure(("reductions", "notebook", "workloads"), quick=not FULL)

@@ -31,7 +31,15 @@ from xr_locality.plan.build import build_plan
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.session import Session
 
-__all__ = ["WAYS", "Comparison", "Crossings", "Run", "Runner", "SizedWorkload", "Work"]
+__all__ = [
+    "WAYS",
+    "CrossingCounter",
+    "SizedWorkload",
+    "WayComparison",
+    "WayRun",
+    "WayRunner",
+    "Work",
+]
 
 Moved: TypeAlias = Mapping[tuple[Region, Region], int]
 
@@ -49,7 +57,7 @@ _LONG: Final = ("local", "best single region")
 _PULLING_THREADS: Final = 8
 
 
-class Crossings(Protocol):
+class CrossingCounter(Protocol):
     """Counts what crosses between regions, whoever sends it."""
 
     def read(self) -> Moved:
@@ -100,7 +108,7 @@ class SizedWorkload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class WayRun:
     """What one way took.
 
     Attributes
@@ -124,18 +132,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class WayComparison:
     """One piece of work, done in every way.
 
     Attributes
     ----------
-    runs : mapping of str to Run
+    runs : mapping of str to WayRun
         By name of the way.
     plan : Plan
         What was predicted of the way ``plan``.
     """
 
-    runs: Mapping[str, Run]
+    runs: Mapping[str, WayRun]
     plan: Plan = field(repr=False)
 
     def ratio(self, way: str, *, over: str = "plan") -> float:
@@ -147,7 +155,7 @@ class Comparison:
         return self.runs[way].nbytes / max(1, self.runs[over].nbytes)
 
 
-class Runner:
+class WayRunner:
     """Clusters in some regions, on which work is done in every way.
 
     Parameters
@@ -155,7 +163,7 @@ class Runner:
     clusters : mapping of Region to object
         Anything that a Session takes, with a ``get_client`` method as dask-gateway's
         clusters have it. They stay open.
-    crossings : Crossings
+    crossings : CrossingCounter
         Counts what crosses.
     costs : CostModel, optional
         Prices what crosses; by default the shipped tables.
@@ -165,7 +173,7 @@ class Runner:
         self,
         clusters: Mapping[Region, Any],
         *,
-        crossings: Crossings,
+        crossings: CrossingCounter,
         costs: CostModel | None = None,
     ) -> None:
         self._clusters = dict(clusters)
@@ -194,7 +202,9 @@ class Runner:
     ) -> None:
         self._stack.close()
 
-    def compare(self, work: Work, *, ways: tuple[str, ...] = WAYS, rounds: int = 1) -> Comparison:
+    def compare(
+        self, work: Work, *, ways: tuple[str, ...] = WAYS, rounds: int = 1
+    ) -> WayComparison:
         """Do some work in every way, in turns.
 
         Ways that keep links or modules from run to run are run once before, unmeasured.
@@ -210,7 +220,7 @@ class Runner:
 
         Returns
         -------
-        Comparison
+        WayComparison
             Of the medians of all rounds.
 
         Raises
@@ -220,7 +230,7 @@ class Runner:
         """
         for way in (each for each in ways if each in _KEEPS_WARM):
             self._run(way, work)
-        samples: dict[str, list[Run]] = {way: [] for way in ways}
+        samples: dict[str, list[WayRun]] = {way: [] for way in ways}
         for number in range(rounds):
             answers = {}
             # Turned round each time, so that none is always the first.
@@ -231,7 +241,7 @@ class Runner:
                 samples[way].append(sample)
             _check_same(answers)
         plan = self._session.plan(work.lazy())
-        return Comparison(
+        return WayComparison(
             runs={way: self._median(each) for way, each in samples.items()}, plan=plan
         )
 
@@ -270,7 +280,7 @@ class Runner:
         rate: float = done.result()
         return rate
 
-    def _run(self, way: str, work: Work) -> tuple[Run, Any]:
+    def _run(self, way: str, work: Work) -> tuple[WayRun, Any]:
         do = self._ways()[way]
         # What is planned with is asked before the clock starts: it is the baseline's choice.
         prepared = do(work)
@@ -279,7 +289,7 @@ class Runner:
         answer = prepared()
         seconds = time.perf_counter() - started
         moved = _difference(self._crossings.read(), before)
-        return Run(seconds=seconds, moved=moved, usd=self._usd(moved)), answer
+        return WayRun(seconds=seconds, moved=moved, usd=self._usd(moved)), answer
 
     def _ways(self) -> Mapping[str, Callable[[Work], Callable[[], Any]]]:
         return {
@@ -301,18 +311,18 @@ class Runner:
         return {region: future.result() for region, future in futures.items()}
 
     def _greedily(self, lazy: Any) -> Any:
-        """Run what a scheduler does that sends each task to where its inputs are."""
+        """Place each task where its inputs are, as it comes, and run that."""
         circumstances = replace(self._session.circumstances(), solver=forward)
         record = build_plan(unpack(lazy), circumstances)
         return Plan.from_record(record, executor=self._session).execute()
 
-    def _median(self, samples: list[Run]) -> Run:
+    def _median(self, samples: list[WayRun]) -> WayRun:
         pairs = sorted({pair for sample in samples for pair in sample.moved})
         moved = {
             pair: int(statistics.median(sample.moved.get(pair, 0) for sample in samples))
             for pair in pairs
         }
-        return Run(
+        return WayRun(
             seconds=statistics.median(sample.seconds for sample in samples),
             moved=moved,
             usd=self._usd(moved),
@@ -323,7 +333,7 @@ class Runner:
 
 
 def _read(urls: list[str], storage_options: dict[str, Any], concurrency: int) -> float:
-    """Run on a worker: read objects, and tell the bytes a second."""
+    """Read objects, on a worker, and return the bytes a second."""
     fs, _ = fsspec.url_to_fs(urls[0], **storage_options)
     # A first request opens the connection, which the clock is not to see.
     fs.cat_file(urls[0], start=0, end=1)

@@ -1,6 +1,6 @@
 """Stores of any size that hold metadata only, and make a chunk when it is read.
 
-A declared array has a shape, chunks and a stored type, and no chunk lies anywhere.
+A declared array has a shape, chunks and a stored type, and no chunk is stored.
 Listings state every chunk with the bytes that reading it would give; values depend
 on names alone, so they are the same in every process.
 """
@@ -132,14 +132,14 @@ class DeclaredStore(MemoryStore):
             yield key, self._store_dict[key].to_bytes()
 
     async def getsize(self, key: str) -> int:
-        """Tell the stored bytes of one object, without making it."""
+        """Return the stored bytes of one object, without making it."""
         size = self._store_dict.size(key)
         if size is None:
             raise FileNotFoundError(key)
         return size
 
     async def getsize_prefix(self, prefix: str) -> int:
-        """Tell the stored bytes of all objects below a prefix, however many."""
+        """Return the stored bytes of all objects below a prefix, however many."""
         inside = prefix.rstrip("/") + "/" if prefix else ""
         held = sum(
             len(value) for key, value in self._store_dict.held.items() if key.startswith(inside)
@@ -225,7 +225,7 @@ class _Contents(MutableMapping[str, Any]):
         return ((key, _Length(self.size(key) or 0)) for key in self)
 
     def size(self, key: str) -> int | None:
-        """Tell the bytes of an object; None where there is none."""
+        """Return the bytes of an object; None where there is none."""
         if key in self.held:
             return len(self.held[key])
         chunks = self._chunks(key)

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.harness.comparison import WAYS, Comparison, Moved, Runner, SizedWorkload, Work
+from benchmarks.harness.comparison import WAYS, Moved, SizedWorkload, WayComparison, WayRunner, Work
 from benchmarks.harness.declared import DeclaredVariable
 from benchmarks.harness.precipitation import Precipitation
-from benchmarks.harness.results import Machine, Results, ScaleResult, WayResult, WorkResult
+from benchmarks.harness.results import Machine, MeasuredResults, ScaleResult, WayResult, WorkResult
 from benchmarks.harness.simulation import SHAPES, cloud_regions, simulate
 from benchmarks.harness.stored import StoredDatasets
 from benchmarks.harness.workloads import AWS, AZURE, GCP, WORKLOADS, Opener
@@ -82,7 +82,7 @@ def measure(
     quick: bool = False,
     command: str = "",
     report: Callable[[str], None] = lambda _: None,
-) -> Results:
+) -> MeasuredResults:
     """Measure what this library claims.
 
     Parameters
@@ -92,13 +92,13 @@ def measure(
     quick : bool
         Less data, and each way once.
     command : str
-        What was asked for, for those who measure again.
+        The command that measures the same again.
     report : callable
         Called with each result as text.
 
     Returns
     -------
-    Results
+    MeasuredResults
 
     Raises
     ------
@@ -130,7 +130,7 @@ def measure(
             f"{each.seconds:.2f} s, at most {each.gap:.1%} above the best"
         )
         scale.append(each)
-    return Results(
+    return MeasuredResults(
         machine=Machine.this(),
         command=command,
         read_bytes_per_second=rate,
@@ -140,7 +140,7 @@ def measure(
 
 
 def describe(work: WorkResult) -> str:
-    """Tell a result in a few lines."""
+    """Describe a result in a few lines."""
     lines = [f"{work.section}: {work.name}"]
     lines += [
         f"  {name:<20} {way.seconds:8.2f} s  {way.nbytes / 1e6:10.2f} MB  "
@@ -156,7 +156,7 @@ class _Place:
 
     network: EmulatedNetwork
     opener: StoredDatasets
-    runner: Runner
+    runner: WayRunner
 
     def set_rate(self, bytes_per_second: float) -> None:
         regions = [AWS, GCP, AZURE, Region.parse("local")]
@@ -166,7 +166,7 @@ class _Place:
                     self.network.set_link(*pair, bytes_per_second=bytes_per_second)
 
     def read_rate(self, *, quick: bool) -> float:
-        """Tell the stored bytes a second that both regions read, each from beside it."""
+        """Return the stored bytes a second that both regions read, each from beside it."""
         work = Means(n_chunks=8 if quick else 40, opener=self.opener)
         run = self.runner.compare(work, ways=("split by hand",), rounds=2).runs["split by hand"]
         return 2 * work.n_chunks * _CELLS**2 * 4 / run.seconds
@@ -179,7 +179,7 @@ def _regions() -> Iterator[_Place]:
         network = EmulatedNetwork([AWS, GCP, AZURE], links=link)
         bed = stack.enter_context(Testbed(network=network, objects="files"))
         clusters = {each.region: stack.enter_context(each.cluster()) for each in bed}
-        runner = stack.enter_context(Runner(clusters, crossings=_Counted(network)))
+        runner = stack.enter_context(WayRunner(clusters, crossings=_Counted(network)))
         place = _Place(network, StoredDatasets(bed), runner)
         # Links are opened and modules imported once.
         runner.compare(Means(n_chunks=1, opener=place.opener))
@@ -272,7 +272,7 @@ _MEASURED: Final[Mapping[str, Callable[[_Place, bool], Iterator[WorkResult]]]] =
 
 
 def _result(
-    section: str, name: str, description: str, compared: Comparison, rate: float
+    section: str, name: str, description: str, compared: WayComparison, rate: float
 ) -> WorkResult:
     plan, runs = compared.plan, compared.runs
     if plan.gap > 0:

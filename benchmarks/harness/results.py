@@ -18,7 +18,7 @@ import psutil
 
 from xr_locality.errors import ConfigurationError
 
-__all__ = ["Machine", "Results", "ScaleResult", "WayResult", "WorkResult"]
+__all__ = ["Machine", "MeasuredResults", "ScaleResult", "WayResult", "WorkResult"]
 
 #: Packages whose versions may matter.
 _PACKAGES: Final = (
@@ -168,7 +168,7 @@ class ScaleResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class MeasuredResults:
     """All that was measured in one go.
 
     Attributes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dask.utils import format_bytes
 
-from benchmarks.harness.results import Results, ScaleResult, WorkResult
+from benchmarks.harness.results import MeasuredResults, ScaleResult, WorkResult
 from xr_locality.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ pre { padding: .6rem; overflow-x: auto; }
 """
 
 
-def render_report(results: Results) -> str:
+def render_report(results: MeasuredResults) -> str:
     """Make the page.
 
     Parameters
     ----------
-    results : Results
+    results : MeasuredResults
         What was measured.
 
     Returns

@@ -27,7 +27,7 @@ import numpy as np
 from dask.utils import format_bytes
 from numpy.typing import NDArray
 
-from benchmarks.harness.ways import Way, compare_ways, price_way
+from benchmarks.harness.ways import PricedWay, compare_ways, price_way
 from xr_locality.errors import ConfigurationError
 from xr_locality.placement.costs import CostModel
 from xr_locality.placement.problem import PlacementProblem
@@ -56,7 +56,7 @@ class SyntheticGraph:
     Parameters
     ----------
     regions : sequence of Region
-        Where data lie, and where tasks may run.
+        Where data are stored, and where tasks may run.
     client : Region
         Where results go.
 
@@ -102,7 +102,7 @@ class SyntheticGraph:
         nbytes : int or array_like of int, shape (count,)
             Bytes of a chunk in memory.
         region : int or array_like of int, shape (count,)
-            Number of the region where it lies.
+            Number of the region that stores it.
         ratio : float
             Stored bytes for each byte in memory.
         """
@@ -338,7 +338,7 @@ class Simulated:
     ----------
     n_tasks, n_regions : int
         Size of the graph.
-    ways : mapping of str to Way
+    ways : mapping of str to PricedWay
         By name; ``plan`` is what a plan would do.
     placement : Placement
         Of the plan, with its bound.
@@ -350,7 +350,7 @@ class Simulated:
 
     n_tasks: int
     n_regions: int
-    ways: Mapping[str, Way]
+    ways: Mapping[str, PricedWay]
     placement: Placement = field(repr=False)
     gap: float
     seconds: float

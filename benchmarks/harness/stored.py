@@ -36,7 +36,7 @@ class StoredDatasets:
     _opened: dict[str, xr.Dataset] = field(default_factory=dict)
 
     def url(self, name: str, region: Region) -> str:
-        """Tell where a dataset lies, or will lie."""
+        """Return the URL of a dataset, written or not."""
         return self.bed[region].objects.url(f"{name}.zarr")
 
     def __call__(
@@ -79,7 +79,7 @@ class ReadsElsewhere:
     client: Region
 
     def read(self) -> Mapping[tuple[Region, Region], int]:
-        """Tell the bytes of each ordered pair so far."""
+        """Return the bytes of each ordered pair so far."""
         moved: dict[tuple[Region, Region], int] = {}
         for each in self.bed:
             for record in each.objects.requests():

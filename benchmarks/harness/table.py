@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dask.utils import format_bytes
 
-from benchmarks.harness.ways import Way, compare_ways
+from benchmarks.harness.ways import PricedWay, compare_ways
 from benchmarks.harness.workloads import WORKLOADS
 from xr_locality import api
 from xr_locality.display.plans import Plan
@@ -32,7 +32,7 @@ class WorkloadRow:
         Of the workload.
     n_tasks : int
         Of its unoptimised graph.
-    ways : mapping of str to Way
+    ways : mapping of str to PricedWay
         By name; ``plan`` is what the plan does.
     gap : float
         How far the plan may be above the optimum, as a share of its cost.
@@ -42,7 +42,7 @@ class WorkloadRow:
 
     name: str
     n_tasks: int
-    ways: Mapping[str, Way]
+    ways: Mapping[str, PricedWay]
     gap: float
     plan: Plan = field(repr=False)
 
@@ -95,7 +95,7 @@ def _row(
     return WorkloadRow(
         name=name,
         n_tasks=problem.n_tasks,
-        ways={**ways, "plan": Way(nbytes=plan.nbytes_moved, usd=plan.usd)},
+        ways={**ways, "plan": PricedWay(nbytes=plan.nbytes_moved, usd=plan.usd)},
         gap=plan.gap,
         plan=plan,
     )

@@ -19,13 +19,13 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.placement.greedy import place_forward, place_together
 from xr_locality.placement.problem import PlacementProblem, evaluate, moves
 
-__all__ = ["Way", "by_hand", "compare_ways", "price_way"]
+__all__ = ["PricedWay", "by_hand", "compare_ways", "price_way"]
 
 _Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class PricedWay:
     """One way to do the work.
 
     Attributes
@@ -45,7 +45,7 @@ def compare_ways(
     costs: CostModel,
     *,
     objective: Literal["usd", "bytes", "seconds"] = "usd",
-) -> Mapping[str, Way]:
+) -> Mapping[str, PricedWay]:
     """Price the ways to do some work without a planner.
 
     Parameters
@@ -59,7 +59,7 @@ def compare_ways(
 
     Returns
     -------
-    mapping of str to Way
+    mapping of str to PricedWay
         ``local``, ``best single region``, ``split by hand``, ``greedy forward``.
     """
     prices = costs.prices(objective, problem.places)
@@ -76,7 +76,7 @@ def compare_ways(
     return {name: price_way(problem, placed, costs) for name, placed in placements.items()}
 
 
-def price_way(problem: PlacementProblem, placed: _Ints, costs: CostModel) -> Way:
+def price_way(problem: PlacementProblem, placed: _Ints, costs: CostModel) -> PricedWay:
     """Price a placement in bytes and in US dollars.
 
     Parameters
@@ -95,7 +95,7 @@ def price_way(problem: PlacementProblem, placed: _Ints, costs: CostModel) -> Way
         (problem.places[source], problem.places[target], int(moved[source, target]))
         for source, target in zip(*moved.nonzero(), strict=True)
     ]
-    return Way(
+    return PricedWay(
         nbytes=sum(int(costs.nbytes(*pair)) for pair in pairs),
         usd=sum(costs.usd(*pair) for pair in pairs),
     )

@@ -4,7 +4,7 @@ The datasets are declared: hourly fields of a reanalysis on a quarter-degree gri
 and of climate models on a one-degree grid, in chunks of 25 MB as float32 that are
 stored as half of that. No chunk exists until it is read, unless a testbed stores them.
 
-Each comes also as its split by hand, as somebody does it who has a client for each
+Each comes also as its split by hand, as a user with a client for each
 region: what takes one region's data is computed there, and results meet in this process.
 """
 
@@ -65,10 +65,10 @@ class Workload:
     description : str
         What it computes, in one sentence.
     regions : tuple of Region
-        Where its data lie.
+        Where its data are stored.
     helps : bool
         Whether a split moves fewer bytes than the best single region, which may read
-        the stored bytes of the others' data from afar.
+        the stored bytes of the others' data from another region.
     tasks : int
         About how many tasks of the unoptimised graph each unit of scale makes.
     """
@@ -129,7 +129,7 @@ class Workload:
         return self._by_hand(grid, compute)
 
     def scale_for(self, n_tasks: int) -> int:
-        """Tell the scale at which the unoptimised graph has about so many tasks."""
+        """Return the scale at which the unoptimised graph has about so many tasks."""
         return max(1, round(n_tasks / self.tasks))
 
 
@@ -206,7 +206,7 @@ class _Grid:
         coords: Mapping[str, Any],
         variables: Mapping[str, DeclaredVariable],
     ) -> xr.Dataset:
-        # Another size is another store, as its name tells.
+        # Another size is another store, and has another name.
         return self.opener(f"{name}-{self.hours}-{self.shrink}", region, coords, variables)
 
 
@@ -249,7 +249,7 @@ def _mask(grid: _Grid) -> Any:
 
 
 def _mask_by_hand(grid: _Grid, compute: ByHand) -> Any:
-    # Whoever does it by hand brings the mask here, and sends it along to the data.
+    # By hand, the mask comes here, and is sent along to the data.
     high = compute({AWS: grid.reanalysis(AWS, name="surface").height > 500})[AWS]
     return compute({GCP: grid.reanalysis(GCP).t.where(high).mean(["lat", "lon"])})[GCP]
 
@@ -333,7 +333,7 @@ def _elementwise_by_hand(grid: _Grid, compute: ByHand) -> Any:
 _ALL: Final = (
     Workload(
         name="climatology of one dataset",
-        description="The mean day of a reanalysis, which lies in one region.",
+        description="The mean day of a reanalysis, stored in one region.",
         regions=(GCP,),
         helps=False,
         tasks=53,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.results import Results
+from benchmarks.harness.results import MeasuredResults
 from support.sample_results import make_results
 from xr_locality.errors import ConfigurationError
 
@@ -13,7 +13,7 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     """What is saved is loaded again, the ways in their order."""
     results = make_results()
     results.save(tmp_path / "results.json")
-    loaded = Results.load(tmp_path / "results.json")
+    loaded = MeasuredResults.load(tmp_path / "results.json")
     assert loaded == results
     assert list(loaded.works[0].ways) == ["plan", "local"]
 
@@ -32,4 +32,4 @@ def test_other_files_are_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"other\.json.*holds no results"):
-        Results.load(path)
+        MeasuredResults.load(path)

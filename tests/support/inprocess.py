@@ -84,7 +84,7 @@ def run_program(program: Program) -> tuple[Any, ...]:
     Raises
     ------
     ValueError
-        If a partition takes a key that nobody makes.
+        If a partition takes a key that no task makes.
     RuntimeError
         If partitions wait for each other for ever.
     """
@@ -138,5 +138,5 @@ def _fetches(partition: Partition) -> dict[Key, Task]:
 
 
 def _run(partition: Partition) -> str:
-    # One scheduler for all partitions: their keys are told apart by the region.
+    # One scheduler for all partitions: their keys differ by the region.
     return str(partition.region)

@@ -36,7 +36,7 @@ def check_plan(plan: Plan, *, chain: Chain | None = None) -> None:
     plan : Plan
         Any.
     chain : Chain, optional
-        Knows where stores lie; by default tags and files of this machine. Stores
+        Knows the regions of stores; by default tags and files of this machine. Stores
         travel only to the regions that the plan says read them.
 
     Raises
@@ -132,7 +132,7 @@ def _check_closed(partition: Partition, needed: list[Key]) -> None:
 
 def _check_stores(plan: Plan, partition: Partition, chain: Chain) -> None:
     """Check that a store goes to its own region, and to those that are said to read it."""
-    afar = {(each.key, each.target) for each in plan.transfers if each.why == "remote-read"}
+    remote = {(each.key, each.target) for each in plan.transfers if each.why == "remote-read"}
     for layer in partition.graph.layers.values():
         for value in layer.mapping.values() if isinstance(layer, MaterializedLayer) else ():
             if is_value(value):
@@ -140,7 +140,7 @@ def _check_stores(plan: Plan, partition: Partition, chain: Chain) -> None:
                     where = chain.detect(found.store)
                     if where is not None and where.region != partition.region:
                         read = (found.group_url, partition.region)
-                        assert read in afar, f"{found.url} is read from afar unsaid"
+                        assert read in remote, f"{found.url} is read from elsewhere"
 
 
 def _needed(plan: Plan) -> list[Key]:

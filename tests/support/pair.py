@@ -1,4 +1,4 @@
-"""Two small zarr stores, each said to lie in a region of its own."""
+"""Two small zarr stores, each tagged with a region of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xr_locality.api import tag
 
 __all__ = ["REGIONS", "open_pair", "write_pair"]
 
-#: Where the two stores are said to lie.
+#: Regions that the two stores are tagged with.
 REGIONS: Final = ("aws:us-west-2", "gcp:us-central1")
 
 

@@ -131,8 +131,8 @@ def draw_problem(
     Returns
     -------
     PlacementProblem
-        With values of several takers, values that lie at places, results, values that
-        nobody takes.
+        With values of several takers, values stored at places, results, values that
+        no task takes.
     """
     places = "abcd"[:n_regions] + "xy"[: int(rng.integers(3))]
     letters = list(places)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.harness.results import Machine, Results, ScaleResult, WayResult, WorkResult
+from benchmarks.harness.results import Machine, MeasuredResults, ScaleResult, WayResult, WorkResult
 
 
-def make_results() -> Results:
+def make_results() -> MeasuredResults:
     """Make results of one piece of work and one placement."""
     ways = {
         "plan": WayResult(seconds=2.0, nbytes=1_000, usd=0.5),
@@ -33,7 +33,7 @@ def make_results() -> Results:
         moved_nbytes=10**6,
         alone_nbytes=10**7,
     )
-    return Results(
+    return MeasuredResults(
         machine=Machine.this(),
         command="python -m benchmarks run",
         read_bytes_per_second=5e8,

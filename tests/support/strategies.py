@@ -131,7 +131,7 @@ def _prices(row: NDArray[np.int64], n_places: int) -> Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Something that may happen in a run, told by numbers counted round.
+    """Something that may happen in a run, chosen by numbers counted round.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from support.polling import patience
 from xr_locality.errors import ConfigurationError
 from xr_locality.regions.region import Region
 from xr_locality.testing import FileObjectServer, Testbed
-from xr_locality.testing.servers import Answer, ask
+from xr_locality.testing.servers import ServerAnswer, ask
 
 AWS = Region.parse("aws:us-west-2")
 
@@ -44,7 +44,7 @@ def files(server: FileObjectServer) -> Any:
     )
 
 
-def get(server: FileObjectServer, key: str, **headers: str) -> Answer:
+def get(server: FileObjectServer, key: str, **headers: str) -> ServerAnswer:
     """Get an object with headers of one's own."""
     port = int(server.endpoint_url.rpartition(":")[2])
     sent = {name.replace("_", "-"): value for name, value in headers.items()}

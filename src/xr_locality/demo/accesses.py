@@ -17,13 +17,13 @@ __all__ = ["Accesses", "clear_accesses", "count_accesses"]
 class Accesses:
     """Bytes of variables' chunks that object servers sent, by where from and where to."""
 
-    #: By the region that they lie in and the region that read them.
+    #: By the region that stores them and the region that read them.
     nbytes: Mapping[tuple[Region, Region], int]
 
     @property
     def nbytes_inside(self) -> int:
-        """Bytes read in the region that they lie in."""
-        return sum(count for (lie, reads), count in self.nbytes.items() if lie == reads)
+        """Bytes read in the region that stores them."""
+        return sum(count for (stored, reader), count in self.nbytes.items() if stored == reader)
 
     @property
     def nbytes_outside(self) -> int:

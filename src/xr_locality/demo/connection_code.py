@@ -26,7 +26,7 @@ def connection_code(config: dict[str, Any], catalog: Path) -> str:
     Returns
     -------
     str
-        Lines of Python that ask the first question anew.
+        Lines of Python that ask the first question again.
     """
     assigned = "locality = "
     written = pformat(config, sort_dicts=False, width=80)

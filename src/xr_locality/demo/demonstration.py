@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-#: The link of 400 Mbit/s that lies between each region and what is outside of it.
+#: The link of 400 Mbit/s between each region and everything outside of it.
 _LINK_BYTES_PER_SECOND = 50e6
 
-#: Those whose chunks are the raw data.
+#: Variables whose chunks are the raw data.
 _VARIABLES = ("air_temperature", "tas")
 
 
@@ -157,7 +157,7 @@ def _compare(answered: tuple[_Answered, ...], bed: Testbed, page: Page) -> None:
     if beside.nbytes_outside:
         raise ExecutionError(
             f"{formatting.nbytes(beside.nbytes_outside)} of chunks were read from outside of the "
-            "region that they lie in, and none should have been."
+            "region that stores them, and none should have been."
         )
     page.say("Each chunk was read by the workers of its own region only.")
 

@@ -14,7 +14,7 @@ from xr_locality.testing import Testbed
 
 __all__ = ["REGIONS", "DemoStore", "demo_stores", "write_stores"]
 
-#: The emulated regions: A1B lies in the first, E1 in the second.
+#: The emulated regions: A1B is stored in the first, E1 in the second.
 REGIONS: Final = ("aws:us-west-2", "gcp:us-central1")
 
 
@@ -24,7 +24,7 @@ class DemoStore:
 
     name: str
     region: str
-    #: For people.
+    #: Description for the reader.
     content: str
     make: Callable[[], xr.Dataset]
 

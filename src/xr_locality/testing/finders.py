@@ -1,4 +1,4 @@
-"""What every finder of sources must do: tests for yours to inherit.
+"""Conformance tests that a finder of sources inherits.
 
 .. code-block:: python
 
@@ -64,7 +64,7 @@ class Example:
     stored_nbytes : int, optional
         Stored bytes that must be found, all stores together; they are asked for.
     secrets : sequence of str
-        What the object knows and nobody may see.
+        Credentials of the object, which nothing may show.
     """
 
     name: str
@@ -145,7 +145,7 @@ class SourceFinderTests:
         assert finder.name.strip() == finder.name
 
     def test_finds_what_it_should(self, finder: SourceFinder, examples: list[Example]) -> None:
-        """It says of each example where it lies: protocol, service, bucket and path."""
+        """It finds the stores of each example: protocol, service, bucket and path."""
         # Some may reach it only through another finder, as zarr's arrays do.
         assert any(finder.find(example.obj, _walk) is not None for example in examples)
         for example in examples:
@@ -153,7 +153,7 @@ class SourceFinderTests:
             assert [each.store for each in found] == list(example.stores), example.name
             for each in found:
                 assert isinstance(each, Found)
-                assert each.detail, f"{example.name} is found without a word of what it is"
+                assert each.detail, f"{example.name} is found without a detail"
 
     def test_finds_it_in_graphs(self, finder: SourceFinder, examples: list[Example]) -> None:
         """It finds each example in tasks, however it is wrapped, and among many others."""
@@ -171,7 +171,7 @@ class SourceFinderTests:
             assert not any(each_found[:1000])
 
     def test_knows_sizes(self, finder: SourceFinder, examples: list[Example]) -> None:
-        """It finds sizes in memory and in the store, where the example tells them."""
+        """It finds sizes in memory and in the store, where the example states them."""
         for example in examples:
             found = find_sources([example.obj])
             if example.array_nbytes is not None:

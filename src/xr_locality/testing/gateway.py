@@ -16,12 +16,12 @@ from xr_locality.errors import EndpointError
 from xr_locality.regions.region import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 from xr_locality.testing.objects import reader_environment
-from xr_locality.testing.servers import Answer, Server, ask, free_ports
+from xr_locality.testing.servers import Server, ServerAnswer, ask, free_ports
 from xr_locality.testing.watchdog import MARKER_VARIABLE
 
 __all__ = ["REGION_VARIABLE", "GatewayServer"]
 
-#: Environment variable that tells a task of a gateway's cluster in which region it runs.
+#: Environment variable with the region in which a task of a gateway's cluster runs.
 REGION_VARIABLE: Final = "XR_LOCALITY_TESTBED_REGION"
 
 _KILL_SECONDS: Final = 10.0
@@ -182,17 +182,17 @@ class GatewayServer(Server):
         return self._popen([sys.executable, "-m", "dask_gateway_server", "-f", str(self._config)])
 
     def _is_ready(self) -> bool:
-        # Nobody else on this machine knows the password, so a good answer can
+        # No other server on this machine knows the password, so a good answer can
         # only come from this server.
         answer = self._list()
         return answer is not None and answer.status == 200
 
-    def _list(self) -> Answer | None:
+    def _list(self) -> ServerAnswer | None:
         credentials = b64encode(f"{self.username}:{self.password}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}"}
         return self._ask("/api/v1/clusters/", headers=headers)
 
-    def _ask(self, path: str, *, headers: Mapping[str, str] | None = None) -> Answer | None:
+    def _ask(self, path: str, *, headers: Mapping[str, str] | None = None) -> ServerAnswer | None:
         return ask("GET", self._http_port, path, headers=headers, host=self.host)
 
     def _config_text(self, api_port: int) -> str:

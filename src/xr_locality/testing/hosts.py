@@ -1,4 +1,4 @@
-"""Where a server of the testbed runs: this machine, or a network namespace of it."""
+"""The host of a testbed's server: this machine, or one of its network namespaces."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Host:
         return call_in(self.namespace, self._listen)
 
     def connect(self, port: int, *, timeout: float) -> socket.socket:
-        """Connect from this very host, so that nothing lies between."""
+        """Connect from this very host, so that no emulated link is between."""
         return call_in(
             self.namespace, lambda: socket.create_connection((self.address, port), timeout)
         )
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """Make a command that runs another one here."""
+        """Return the command that runs another one here."""
         if self.namespace is None:
             return list(command)
         # Replaces itself, so the process is the command's.

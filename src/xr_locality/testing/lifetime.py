@@ -1,4 +1,4 @@
-"""What is started once, and ends with its ``with`` block or with the process that started it."""
+"""Base class of what starts once, and ends with its ``with`` block or its process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StartedOnce(ABC):
     #: What it is, in messages.
     _kind: ClassVar[str]
 
-    #: The process that started it; 0 where nobody has.
+    #: Id of the process that started it; 0 before.
     _owner = 0
 
     def start(self) -> None:

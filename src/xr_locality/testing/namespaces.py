@@ -1,6 +1,6 @@
 """Network namespaces and TUN devices, through the kernel's own calls.
 
-A namespace made here has no name: it lives as long as somebody holds its file or
+A namespace made here has no name: it lives as long as a process holds its file or
 runs in it, so that nothing is left of it afterwards.
 """
 
@@ -51,7 +51,7 @@ _SETTINGS: Final = {
 
 
 def missing() -> str:
-    """Say what this machine or this user lacks to emulate a network; empty if nothing."""
+    """Return what this machine or this user lacks to emulate a network; empty if nothing."""
     if platform.system() != "Linux":
         return f"Linux (this is {platform.system()})"
     if os.geteuid() != 0:

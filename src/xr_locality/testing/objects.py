@@ -1,4 +1,4 @@
-"""The object server of an emulated region, and who read what from it."""
+"""The object server of an emulated region, and its access log."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class AccessRecord:
 
 
 def reader_environment(region: Region) -> Mapping[str, str]:
-    """Environment under which a process's S3 requests tell the region they come from."""
+    """Return the environment whose S3 requests carry the region that they come from."""
     return {_APPLICATION_VARIABLE: str(region).replace(":", "#")}
 
 
@@ -80,7 +80,7 @@ def bucket_name(region: Region) -> str:
 class ObjectServer(Server):
     """An S3 server with one bucket, which answers its own region.
 
-    Anybody may read and write. Objects are kept in the server's memory.
+    Reading and writing need no credentials. Objects are kept in the server's memory.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class ObjectServer(Server):
         return {"anon": True, "endpoint_url": self.endpoint_url}
 
     def url(self, key: str) -> str:
-        """Give the URL of an object or a prefix of the bucket.
+        """Return the URL of an object or a prefix of the bucket.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class ObjectServer(Server):
         return f"s3://{self.bucket}/{key.lstrip('/')}"
 
     def writing(self, key: str) -> tuple[str, dict[str, Any] | None]:
-        """Give where this machine writes an object: a URL or path, and its options."""
+        """Return where this machine writes an object: a URL or path, and its options."""
         return self.url(key), self.storage_options
 
     def requests(self) -> tuple[AccessRecord, ...]:
@@ -153,7 +153,7 @@ class ObjectServer(Server):
         Returns
         -------
         tuple of AccessRecord
-            Holds each request whose answer somebody has received.
+            Holds each request whose answer was received.
         """
         with self._access_log.open(encoding="utf-8") as log:
             log.seek(self._forgotten)
@@ -185,7 +185,7 @@ class ObjectServer(Server):
         answer = ask("POST", self._port, f"/.faults?status={status}&times={times}", host=self.host)
         if answer is None or answer.status != 204:
             raise EndpointError(
-                f"The object server of {str(self.region)!r} cannot be told to fail.",
+                f"The object server of {str(self.region)!r} does not accept faults.",
                 region=str(self.region),
             )
 
@@ -213,8 +213,8 @@ class ObjectServer(Server):
         return self._directory / "access.jsonl"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # The socket is bound here and handed over, so that nobody can take the
-        # port in between.
+        # The socket is bound here and handed over, so that no other process
+        # takes the port in between.
         with self.host.listen() as listening:
             self._port = listening.getsockname()[1]
             command = [
@@ -250,7 +250,7 @@ class FileObjectServer(ObjectServer):
     _script: ClassVar[Path] = Path(__file__).with_name("serve_files.py")
 
     def writing(self, key: str) -> tuple[str, dict[str, Any] | None]:
-        """Give the path of the file: writing it needs no request."""
+        """Return the path of the file: writing it needs no request."""
         return str(self._files / key.lstrip("/")), None
 
     @property

@@ -71,7 +71,7 @@ class Bucket:
                 remaining -= len(part)
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Somebody may delete the directory's last object meanwhile.
+            # Another thread may delete the directory's last object meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 Path(file.name).replace(path)
                 return
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send an object or a part of it, a listing, or where the bucket is."""
-        key, query = self._asked()
+        key, query = self._parse()
         if key:
             self._send_object(key)
         elif "location" in query:
@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         """Describe an object, or the bucket."""
-        key, _ = self._asked()
+        key, _ = self._parse()
         if key:
             self._send_object(key)
         else:
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         """Take a whole object."""
-        key, query = self._asked()
+        key, query = self._parse()
         nbytes = int(self.headers.get("Content-Length", 0))
         path = self.bucket.path(key)
         in_parts = "partNumber" in query or "x-amz-copy-source" in self.headers
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Delete several objects."""
-        _, query = self._asked()
+        _, query = self._parse()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if "delete" not in query:
             self._refuse(HTTPStatus.NOT_IMPLEMENTED, "NotImplemented")
@@ -146,14 +146,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         """Delete an object."""
-        key, _ = self._asked()
+        key, _ = self._parse()
         self._delete(key)
         self._answer(HTTPStatus.NO_CONTENT)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Write nothing: `_log` does."""
 
-    def _asked(self) -> tuple[str, dict[str, str]]:
+    def _parse(self) -> tuple[str, dict[str, str]]:
         """Take the key and the query out of the request; the bucket is the only one."""
         parts = urlsplit(self.path)
         query = {
@@ -254,7 +254,7 @@ class Handler(BaseHTTPRequestHandler):
         headers: dict[str, str],
         logged: int | None = None,
     ) -> None:
-        # Whoever has the answer finds its request in the log.
+        # A client that has the answer finds its request in the log.
         self._log(status, nbytes if logged is None else logged)
         self.send_response(status)
         self.send_header("x-amz-bucket-region", self.bucket.location)
@@ -283,15 +283,15 @@ def etag(facts: os.stat_result) -> str:
 
 
 def span(asked: re.Match[str], nbytes: int) -> tuple[int, int]:
-    """Tell from where to where a range goes; nothing where it asks for nothing."""
+    """Return the first byte of a range and the one after its last; an empty span if invalid."""
     first, last = asked.groups()
     if not first:
         return (max(nbytes - int(last), 0), nbytes) if last else (0, 0)
     return int(first), min(int(last) + 1, nbytes) if last else nbytes
 
 
-class Server(ThreadingHTTPServer):
-    """Serves on a socket that somebody else bound."""
+class FileServer(ThreadingHTTPServer):
+    """HTTP server on a socket that is already bound."""
 
     request_queue_size = 128
 
@@ -301,7 +301,7 @@ class Server(ThreadingHTTPServer):
         self.socket = socket.socket(fileno=descriptor)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a reader that hung up."""
+        """Ignore a reader that hung up."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -318,7 +318,7 @@ def main() -> None:
     given.directory.mkdir(parents=True, exist_ok=True)
     Handler.bucket = Bucket(given.directory, name=given.bucket, location=given.location)
     Handler.access_log = os.open(given.access_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    Server(given.socket, Handler).serve_forever()
+    FileServer(given.socket, Handler).serve_forever()
 
 
 if __name__ == "__main__":

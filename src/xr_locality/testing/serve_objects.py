@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PIECE_NBYTES = 2**18
 
 
-class Link:
+class SlowLink:
     """Paces what is sent through it, all answers together, as a slow network does.
 
     The network's bytes are only delayed, not counted: requests and headers pass at once.
@@ -39,7 +39,7 @@ class Link:
         self._lock = threading.Lock()
 
     def send(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """Give on a body piece by piece, each when the link would have delivered it."""
+        """Pass a body on piece by piece, each when the link would have delivered it."""
         try:
             for part in body:
                 for start in range(0, len(part), PIECE_NBYTES):
@@ -95,13 +95,13 @@ class Faults:
 class AccessLog:
     """WSGI middleware that writes one JSON line a request.
 
-    The line is written before the answer leaves, so that whoever has the answer
-    finds its request in the log. Answers to whoever does not say to be inside of the
-    region go through a link, if there is one.
+    The line is written before the answer leaves, so that a client that has the answer
+    finds its request in the log. Answers to clients outside of the region go through
+    a link, if there is one.
     """
 
     def __init__(
-        self, application: WSGIApplication, path: str, *, inside: str, link: Link | None
+        self, application: WSGIApplication, path: str, *, inside: str, link: SlowLink | None
     ) -> None:
         self._application = application
         self._inside = inside
@@ -146,15 +146,15 @@ class QuietRequestHandler(WSGIRequestHandler):
 
 
 def create_bucket(application: WSGIApplication, name: str, *, location: str) -> None:
-    """Make a bucket for everybody, whose ``HEAD`` answers its location.
+    """Make a public bucket whose ``HEAD`` answers its location.
 
     The location is the header ``x-amz-bucket-region``.
     """
     # us-east-1 is S3's default and may not be written out.
     constraint = f"<LocationConstraint>{location}</LocationConstraint>"
     configuration = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>"
-    anybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:*"}
-    policy = {"Version": "2012-10-17", "Statement": [{**anybody, "Resource": "*"}]}
+    anyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:*"}
+    policy = {"Version": "2012-10-17", "Statement": [{**anyone, "Resource": "*"}]}
     client = Client(application)
     for path, body in (
         (f"/{name}", None if location == "us-east-1" else configuration),
@@ -179,7 +179,7 @@ def main() -> None:
     application = DomainDispatcherApplication(create_backend_app)
     create_bucket(application, given.bucket, location=given.location)
     outside = given.outside_bytes_per_second
-    link = None if outside is None else Link(outside)
+    link = None if outside is None else SlowLink(outside)
     server = make_server(
         "127.0.0.1",
         0,

@@ -15,7 +15,7 @@ from xr_locality.errors import EndpointError
 from xr_locality.regions.region import Region
 from xr_locality.testing.hosts import LOOPBACK, Host
 
-__all__ = ["Answer", "Server", "ask", "free_ports"]
+__all__ = ["Server", "ServerAnswer", "ask", "free_ports"]
 
 # Ephemeral ports are drawn at random from some 28,000, so a port that was free
 # is taken a moment later once in thousands of starts, not several times running.
@@ -26,8 +26,8 @@ _LOG_TAIL_LINES: Final = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a server answered."""
+class ServerAnswer:
+    """Answer of a server to one request."""
 
     status: int
     #: Header names in lower case.
@@ -42,7 +42,7 @@ def ask(
     *,
     headers: Mapping[str, str] | None = None,
     host: Host = LOOPBACK,
-) -> Answer | None:
+) -> ServerAnswer | None:
     """Send one request to a server of this machine, from its own host.
 
     Plain ``http.client``: no proxy that the environment names comes between, and no
@@ -50,8 +50,8 @@ def ask(
 
     Returns
     -------
-    Answer or None
-        None if nobody listens, or whoever listened hung up.
+    ServerAnswer or None
+        None if no server listens, or if it hung up.
     """
     connection = http.client.HTTPConnection(host.address, port)
     try:
@@ -59,7 +59,7 @@ def ask(
         connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
         lower = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(status=response.status, headers=lower, body=response.read())
+        return ServerAnswer(status=response.status, headers=lower, body=response.read())
     except (OSError, http.client.HTTPException):
         return None
     finally:
@@ -112,7 +112,7 @@ class Server(ABC):
 
     @property
     def log_path(self) -> Path:
-        """Where everything that the server prints goes."""
+        """File that the server's output goes to."""
         return self._directory / f"{self.kind.replace(' ', '-')}.log"
 
     @property
@@ -161,7 +161,7 @@ class Server(ABC):
         self._end()
 
     def reap(self) -> None:
-        """Wait for the end of the process, which somebody killed."""
+        """Wait for the end of the process, which was killed before."""
         if self._process is not None:
             self._process.wait()
 
@@ -172,11 +172,11 @@ class Server(ABC):
 
     @abstractmethod
     def _spawn(self) -> subprocess.Popen[bytes]:
-        """Start the process, each time on ports that nobody used before."""
+        """Start the process, each time on ports that were free."""
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Say whether this very server, not another on its port, does its work."""
+        """Check whether this very server, not another on its port, does its work."""
 
     def _popen(
         self, command: Sequence[str], *, pass_fds: Sequence[int] = ()

@@ -91,7 +91,7 @@ class Testbed(StartedOnce):
 
     Each has a real ``dask-gateway-server`` with a password of its own, and a
     real S3 server whose bucket answers the region's name and whose access log
-    tells which region's workers read what. All of it ends with the ``with``
+    records which region's workers read what. All of it ends with the ``with``
     block, with the interpreter, or with the death of this process.
 
     Parameters
@@ -99,7 +99,7 @@ class Testbed(StartedOnce):
     regions : iterable of Region or str, optional
         The regions to emulate. By default those of `network`, or two.
     network : EmulatedNetwork, optional
-        What lies between the regions, and between them and this process. Each
+        The network between the regions, and between them and this process. Each
         region's servers and clusters then run in its namespace. One that is not
         running is started and closed with the testbed. By default all run side by
         side on this machine.
@@ -170,7 +170,7 @@ class Testbed(StartedOnce):
         self._start_timeout = start_timeout
         self._keep_logs = keep_logs
         self._outside_bytes_per_second = outside_bytes_per_second
-        #: What lies between the regions; None if nothing does.
+        #: The network between the regions; None if there is none.
         self.network = network
         self._closes_network = False
         self._environment = dict(environment or {})
@@ -214,7 +214,7 @@ class Testbed(StartedOnce):
         """Make an endpoint for each region, as `Session` takes them.
 
         Over an emulated network they send their passwords in the clear: its addresses
-        are not this machine's loopback, but nobody else's either.
+        are not this machine's loopback, but no other machine reaches them.
 
         Parameters
         ----------
@@ -445,7 +445,7 @@ def _check_installed() -> None:
 
 
 def _dismiss(process: subprocess.Popen[bytes]) -> None:
-    """Tell the watchdog that there is nothing left to do, and wait for its end."""
+    """End the watchdog, which has nothing left to do."""
     assert process.stdin is not None
     process.stdin.close()
     try:

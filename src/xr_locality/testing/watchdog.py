@@ -54,7 +54,7 @@ def marked_processes(marker: str) -> Iterator[psutil.Process]:
             ):
                 yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            # Ended meanwhile, or somebody else's: in either case not ours to end.
+            # Ended meanwhile, or another user's: in either case not ours to end.
             continue
 
 
@@ -66,7 +66,7 @@ def clean_up(marker: str, *, directory: Path | None) -> None:
     marker : str
         The value of `MARKER_VARIABLE` that they carry.
     directory : Path or None
-        Removed once nobody writes to it any more; None to remove nothing.
+        Removed once no process writes to it any more; None to remove nothing.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def _tall(array: da.Array) -> da.Array:
 
 @program("map_blocks")
 def where_blocks_lie(first: xr.Dataset, second: xr.Dataset) -> Any:
-    """Map a function that knows where its block lies over blocks of both models."""
+    """Map a function that uses the place of its block over blocks of both models."""
 
     def place(one: np.ndarray, other: np.ndarray, block_info: Any = None) -> np.ndarray:
         begin = block_info[0]["array-location"][0][0] if block_info else 0

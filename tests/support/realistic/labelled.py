@@ -27,7 +27,7 @@ def anomalies_from_the_other(first: xr.Dataset, second: xr.Dataset) -> Any:
 
 @program("groupby", needs="flox")
 def means_by_lazy_surface(first: xr.Dataset, second: xr.Dataset) -> Any:
-    """Average one model over kinds of surface that the other model's chunks tell."""
+    """Average one model over kinds of surface found in the other model's chunks."""
     surface = UniqueGrouper(labels=[0, 1, 2])
     return first.t.assign_coords(surface=second.land).groupby(surface=surface).mean()
 

@@ -18,7 +18,7 @@ _ATTEMPTS: Final = 50
 
 @contextmanager
 def claimed_network() -> Iterator[str]:
-    """Claim a network of 256 addresses that nobody uses, such as ``10.64.3``."""
+    """Claim a network of 256 addresses that is free, such as ``10.64.3``."""
     taken = _routed_networks()
     for _ in range(_ATTEMPTS):
         # Seeded by the system: two tests that seed alike must differ here.

@@ -1,4 +1,4 @@
-"""What an emulated link does to what crosses it, and what has crossed."""
+"""Properties of an emulated link, and counts of what crossed it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AT_MOST: Final = 50e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedLink:
-    """The way from one region to another; the way back is a link of its own.
+    """One direction between two regions; the other direction is a link of its own.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Carry packets between TUN devices, late, at a rate, and not all of them.
 
 Run as a script, by path, so that the process imports nothing of xr-locality but
-this file. It ends when whoever started it closes the control socket or is gone,
+this file. It ends when its owner closes the control socket or is gone,
 and ends the processes in the namespaces that it served.
 """
 
@@ -46,8 +46,8 @@ POLL_SECONDS = 0.01
 MESSAGE_NBYTES = 2**20
 
 
-class Link:
-    """One way between two devices: a queue of bytes, a rate, a delay."""
+class QueuedLink:
+    """One direction between two devices: a queue of bytes, a rate, a delay."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -64,12 +64,12 @@ class Link:
         self.nbytes = self.payload_nbytes = self.packets = self.dropped = 0
 
     def due(self, nbytes: int, now: float) -> float | None:
-        """Queue so many bytes; tell when the last of them arrives, None if they do not fit."""
+        """Queue so many bytes; return when the last of them arrives, None if they do not fit."""
         start = max(self.free_at, now - LATE_SECONDS)
         if (start - now) * self.bytes_per_second > self.queue_nbytes:
             return None
         self.free_at = start + nbytes / self.bytes_per_second
-        # A link that was made shorter does not let packets overtake.
+        # Packets do not overtake on a link that was made shorter.
         self.last_due = max(self.last_due, max(self.free_at, now) + self.delay_seconds)
         return self.last_due
 
@@ -93,11 +93,11 @@ class Forwarder:
         self._control = control
         self._owner = os.getppid()
         places = range(len(devices))
-        self._links = [[Link(target) for target in places] for _ in places]
+        self._links = [[QueuedLink(target) for target in places] for _ in places]
         prefix = bytes(map(int, network.split(".")))
         self._places = {prefix + bytes([place + 1]): place for place in places}
         self._addresses = {place: address for address, place in self._places.items()}
-        self._under_way: list[tuple[float, int, Link, int, int, int, int, bytes]] = []
+        self._under_way: list[tuple[float, int, QueuedLink, int, int, int, int, bytes]] = []
         self._read = 0
         self._random = random.Random(0)
 
@@ -167,7 +167,7 @@ class Forwarder:
                 link.packets += packets
 
     def _answer(self) -> bool:
-        """Do what the owner asks; False if it is gone."""
+        """Answer one request of the owner; False if it is gone."""
         try:
             message = self._control.recv(MESSAGE_NBYTES)
         except ConnectionError:
@@ -196,7 +196,7 @@ class Forwarder:
             set_offload(device, 0 if lossy else OFFLOAD)
 
     def do_cut(self, *, pairs: Iterable[Sequence[int]], seconds: float) -> None:
-        """Let nothing pass for so many seconds; what is under way is lost."""
+        """Stop all traffic for so many seconds; packets under way are lost."""
         until = time.monotonic() + seconds
         for source, target in pairs:
             link = self._links[source][target]
@@ -206,7 +206,7 @@ class Forwarder:
                 link.free_at = link.last_due = -math.inf
 
     def do_count(self) -> list[list[int]]:
-        """Tell for each link: source, target, bytes, of these payload, packets, dropped."""
+        """List for each link: source, target, bytes, of these payload, packets, dropped."""
         return [
             [source, link.target, link.nbytes, link.payload_nbytes, link.packets, link.dropped]
             for source, links in enumerate(self._links)
@@ -216,7 +216,7 @@ class Forwarder:
 
 
 def set_offload(device: int, features: int) -> None:
-    """Say what the kernel may leave to whoever reads from a device."""
+    """Set what the kernel leaves to the reader of a device."""
     # Not on every system, and the owner imports this module too.
     import fcntl
 
@@ -224,7 +224,7 @@ def set_offload(device: int, features: int) -> None:
 
 
 def measure(data: bytes) -> tuple[int, int, int]:
-    """Tell bytes on the wire, payload and number of the packets that a read gave.
+    """Return bytes on the wire, payload and number of the packets of one read.
 
     A segment not yet cut has one header here and one for each packet on the wire.
     """
@@ -266,7 +266,7 @@ def end_processes(namespaces: Iterable[int]) -> None:
 
 
 def _namespace_of(process: Path) -> int | None:
-    """Tell a process's network namespace; None for one that has ended."""
+    """Return a process's network namespace; None for one that has ended."""
     try:
         return (process / "ns" / "net").stat().st_ino
     except OSError:

@@ -63,7 +63,7 @@ class MeasuredLink:
     expected_bytes_per_second: float
 
     def agrees(self, *, tolerance: float, slack_seconds: float) -> bool:
-        """Say whether both figures are as they should be."""
+        """Check both figures."""
         late = abs(self.rtt_seconds - self.expected_rtt_seconds)
         if late > max(tolerance * self.expected_rtt_seconds, slack_seconds):
             return False
@@ -191,7 +191,7 @@ def _round_trip(network: EmulatedNetwork, pair: Pair) -> float:
 
 
 def _throughput(network: EmulatedNetwork, pair: Pair, *, seconds: float) -> float:
-    """Receive one TCP stream; tell its bytes a second, once it has started."""
+    """Receive one TCP stream; return its bytes a second, once it has started."""
     source, target = pair
     with network.host(target).listen() as listening:
         address = listening.getsockname()

@@ -105,7 +105,7 @@ class EmulatedNetwork(StartedOnce):
 
     @staticmethod
     def missing() -> str:
-        """Say what this machine or user lacks to emulate a network; empty if nothing."""
+        """Return what this machine or user lacks to emulate a network; empty if nothing."""
         return missing()
 
     def start(self) -> None:
@@ -126,7 +126,7 @@ class EmulatedNetwork(StartedOnce):
         return self._forwarder is not None and self._forwarder.is_running
 
     def host(self, region: Region | str) -> Host:
-        """Give the address of a region, and its namespace.
+        """Return the address of a region, and its namespace.
 
         Parameters
         ----------
@@ -222,9 +222,9 @@ class EmulatedNetwork(StartedOnce):
         seconds: float = math.inf,
         both_ways: bool = True,
     ) -> None:
-        """Let nothing pass, and lose what is under way.
+        """Stop all traffic, and lose what is under way.
 
-        Nobody is told: connections stay, and wait.
+        Connections stay open, and wait.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class EmulatedNetwork(StartedOnce):
         *,
         both_ways: bool = True,
     ) -> None:
-        """Let everything pass again, after a `cut`.
+        """Resume traffic after a `cut`.
 
         Parameters
         ----------

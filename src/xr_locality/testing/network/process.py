@@ -1,4 +1,4 @@
-"""The process that forwards an emulated network's packets, and what it is asked."""
+"""The process that forwards an emulated network's packets, and its requests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ForwarderProcess:
         Raises
         ------
         EndpointError
-            If it has ended or does not answer; what it printed is told, and it is killed.
+            If it has ended or does not answer. It is killed, and the message shows its output.
         """
         try:
             self._control.send(json.dumps({"do": what, **arguments}).encode())

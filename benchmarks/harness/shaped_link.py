@@ -90,7 +90,7 @@ class _Lane:
     free_at: float = 0.0
 
     def send(self, nbytes: int, now: float) -> float:
-        """Take the lane for some bytes; tell when the last of them arrives."""
+        """Take the lane for some bytes; return when the last of them arrives."""
         self.free_at = max(now, self.free_at) + nbytes / self.bytes_per_second
         return self.free_at + self.delay_seconds
 
@@ -137,7 +137,7 @@ async def _serve(host: str, port: str, bytes_per_second: str, rtt_seconds: str) 
     server = await asyncio.start_server(connect, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    # Until whoever started this is gone.
+    # Until the parent process is gone.
     await asyncio.to_thread(sys.stdin.read)
 
 
