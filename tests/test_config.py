@@ -67,6 +67,7 @@ class TestDefaults:
             missing_endpoint="error",
             unknown_region="error",
             remote_read="allowed",
+            trial_functions="known",
             transfer="auto",
             retries=3,
             progress=None,

@@ -152,6 +152,19 @@ def test_unknown_wrappers_are_looked_through() -> None:
     assert numbers(Wrapper([Tape(1), Wrapper(Tape(2))])) == ["1", "2"]
 
 
+def test_compiled_functions_are_not_looked_into() -> None:
+    """Functions of numba lead to thousands of objects of their compiler; none is looked at."""
+
+    class Dispatcher:
+        """As numba makes of a function."""
+
+        def __init__(self) -> None:
+            self.target = Tape(1)
+
+    Dispatcher.__module__ = "numba.core.registry"
+    assert find_sources([Task("k", Dispatcher(), TaskRef("block"))]) == ()
+
+
 def test_finders_look_further() -> None:
     """What a finder holds out is looked through with all finders."""
     assert numbers(Box([Wrapper(Tape(1)), Box(Tape(2))])) == ["1", "2"]

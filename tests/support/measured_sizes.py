@@ -14,6 +14,7 @@ from dask.local import get_sync
 from dask.typing import Key
 from dask.utils import ensure_dict
 
+from xr_locality.config import TrialFunctions
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.dependencies import structure_of
 from xr_locality.graph.sizes.estimator import Size, SizeEstimator
@@ -72,11 +73,11 @@ def real_nbytes(value: Any) -> int:
     return sys.getsizeof(value) if array.dtype.hasobject else array.nbytes
 
 
-def compared(item: Any) -> dict[Key, tuple[Size, int]]:
+def compared(item: Any, *, trials: TrialFunctions = "known") -> dict[Key, tuple[Size, int]]:
     """Estimate and measure the value of every key that an object needs."""
     bundle = unpack(item)
     graph = bundle.graph()
-    estimator = SizeEstimator(graph=graph, parts=bundle.parts)
+    estimator = SizeEstimator(graph=graph, parts=bundle.parts, trials=trials)
     layer_of = {
         key: layer.name
         for layer in structure_of(graph, bundle.keys()).layers
@@ -91,12 +92,14 @@ def compared(item: Any) -> dict[Key, tuple[Size, int]]:
     }
 
 
-def check(make: Callable[[], Any], listed: Listed | None) -> None:
+def check(
+    make: Callable[[], Any], listed: Listed | None, *, trials: TrialFunctions = "known"
+) -> None:
     """Compare a program's sizes: all exact, or as far off as is listed."""
     bounds = listed or Listed(why="nothing is listed")
     off: dict[Key, tuple[Size, int]] = {}
     exact = True
-    for key, (size, real) in compared(make()).items():
+    for key, (size, real) in compared(make(), trials=trials).items():
         factor = max(size.nbytes / real, real / size.nbytes)
         exact &= factor == 1 and size.guess is None
         bound = bounds.factor if size.guess is None else bounds.guessed

@@ -11,6 +11,7 @@ from xr_locality.config.values import (
     RemoteRead,
     Severity,
     Transfer,
+    TrialFunctions,
     UnknownRegion,
     parse_budget,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Settings",
     "Severity",
     "Transfer",
+    "TrialFunctions",
     "UnknownRegion",
     "parse_budget",
     "read",

@@ -13,6 +13,7 @@ from xr_locality.config.values import (
     RemoteRead,
     Severity,
     Transfer,
+    TrialFunctions,
     UnknownRegion,
 )
 
@@ -36,6 +37,7 @@ class Policy(TypedDict, total=False):
     missing_endpoint: MissingEndpoint | None
     unknown_region: UnknownRegion | None
     remote_read: RemoteRead | None
+    trial_functions: TrialFunctions | None
     transfer: Transfer | None
     retries: int | None
     progress: bool | None

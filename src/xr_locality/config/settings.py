@@ -29,6 +29,7 @@ from xr_locality.config.values import (
     RemoteRead,
     Severity,
     Transfer,
+    TrialFunctions,
     UnknownRegion,
     parse_budget,
 )
@@ -75,6 +76,8 @@ class Settings:
     unknown_region: UnknownRegion
     #: Whether another region may read a source's stored bytes.
     remote_read: RemoteRead
+    #: Whose functions planning may try on small arrays, to learn the sizes of their results.
+    trial_functions: TrialFunctions
     #: How values cross between regions.
     transfer: Transfer
     #: How often a fetch of a boundary value is tried again when a link breaks.

@@ -26,6 +26,7 @@ __all__ = [
     "RemoteRead",
     "Severity",
     "Transfer",
+    "TrialFunctions",
     "UnknownRegion",
     "parse_budget",
 ]
@@ -35,6 +36,7 @@ MissingEndpoint: TypeAlias = Literal["error", "nearest", "local"]
 UnknownRegion: TypeAlias = Literal["error", "local"]
 Probing: TypeAlias = Literal["auto", "always", "never"]
 RemoteRead: TypeAlias = Literal["allowed", "never"]
+TrialFunctions: TypeAlias = Literal["known", "all", "never"]
 # Not "off", which YAML takes for false.
 Severity: TypeAlias = Literal["error", "warn", "ignore"]
 Transfer: TypeAlias = Literal["direct", "relay", "stage", "auto"]
@@ -351,6 +353,7 @@ CHECKS: Final[Mapping[str, Callable[[RawSetting], Any]]] = {
     "missing_endpoint": _choice(get_args(MissingEndpoint)),
     "unknown_region": _choice(get_args(UnknownRegion)),
     "remote_read": _choice(get_args(RemoteRead)),
+    "trial_functions": _choice(get_args(TrialFunctions)),
     "transfer": _choice(get_args(Transfer)),
     "retries": _retries,
     "progress": _progress,

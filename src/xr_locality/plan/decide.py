@@ -101,7 +101,9 @@ def decide(
         Costs no more, by the objective, than running everything in one region.
     """
     outputs = bundle.keys()
-    estimator = SizeEstimator(graph=graph, parts=bundle.parts)
+    estimator = SizeEstimator(
+        graph=graph, parts=bundle.parts, trials=circumstances.settings.trial_functions
+    )
     reads = Reads(graph=graph, outputs=outputs, survey=found, estimator=estimator)
     results = Results(bundle, graph, estimator)
     decision = _Decision(bundle, graph, found, hosts, circumstances, reads, results)

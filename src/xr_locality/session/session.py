@@ -63,7 +63,7 @@ class Session:
         mapping as in the configuration. By default those of the configuration.
     **policy : Policy
         Settings by name: ``objective``, ``max_egress``, ``missing_endpoint``,
-        ``unknown_region``, ``remote_read``, ``transfer``, ``retries``,
+        ``unknown_region``, ``remote_read``, ``trial_functions``, ``transfer``, ``retries``,
         ``progress``, ``client_region``, ``rules``, ``prices``, ``start_timeout``,
         ``lease``, ``state_directory``, ``probe``, ``probe_timeout``, ``cache_directory``,
         ``allowed_regions``, ``version_check``, ``source_check``, ``audit_log``, ``audit_required``.

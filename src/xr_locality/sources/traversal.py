@@ -54,10 +54,11 @@ _PLAIN: Final[tuple[type, ...]] = (
     TaskRef,
 )
 # Packages whose objects hold plain data, or lead to the whole of a process, such
-# as a lock to its loop.
+# as a lock to its loop, or to thousands of objects, such as a compiled function.
 _OPAQUE: Final = frozenset(
-    """_thread _weakref aiobotocore aiohttp asyncio botocore cftime concurrent logging
-    multiprocessing numcodecs numpy pandas random re socket ssl threading tornado weakref""".split()
+    """_thread _weakref aiobotocore aiohttp asyncio botocore cftime concurrent llvmlite logging
+    multiprocessing numba numcodecs numpy pandas random re socket ssl threading tornado
+    weakref""".split()
 )
 # Packages whose objects a finder may know, and nobody looks into: a Future leads
 # to its Client.

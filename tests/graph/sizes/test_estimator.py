@@ -13,6 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from support.measured_sizes import compared
 from support.polling import patience
+from xr_locality.config import TrialFunctions
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.layers import writes_chunks
 from xr_locality.graph.persisted import HeldValue, hold, reveal
@@ -66,11 +67,13 @@ def test_nothing_is_free() -> None:
     assert all(size.nbytes >= 1 for size, _ in compared(empty).values())
 
 
-def estimator_of(*items: Any) -> tuple[SizeEstimator, HighLevelGraph]:
+def estimator_of(
+    *items: Any, trials: TrialFunctions = "known"
+) -> tuple[SizeEstimator, HighLevelGraph]:
     """Make an estimator of what some objects need."""
     bundle = unpack(*items)
     graph = bundle.graph()
-    return SizeEstimator(graph=graph, parts=bundle.parts), graph
+    return SizeEstimator(graph=graph, parts=bundle.parts, trials=trials), graph
 
 
 def test_users_say_better() -> None:
@@ -174,7 +177,7 @@ def test_functions_are_tried_on_few_items_without_a_trace() -> None:
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
     later = array.sum()
-    estimator, _ = estimator_of(later)
+    estimator, _ = estimator_of(later, trials="all")
     assert estimator.of(array.name, (array.name, 0, 0)) == Size(500 * 8)
     assert seen
     assert max(seen) <= 100_000
@@ -211,7 +214,7 @@ def test_function_that_never_returns_is_left_alone() -> None:
 
     array = da.map_blocks(wait, VALUES, dtype="f4", meta=np.empty((0, 0), "f4"))
     bundle = unpack(array.sum())
-    estimator = SizeEstimator(graph=bundle.graph(), parts=bundle.parts)
+    estimator = SizeEstimator(graph=bundle.graph(), parts=bundle.parts, trials="all")
     try:
         size = estimator.of(array.name, (array.name, 0, 0))
     finally:

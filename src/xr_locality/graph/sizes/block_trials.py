@@ -14,6 +14,7 @@ from xr_locality.compat.dask_graph import GraphNode, Task, block_of
 from xr_locality.graph.sizes import size_rules
 from xr_locality.graph.sizes.block_inputs import BlockInputs
 from xr_locality.graph.sizes.blocks import Blocks, combine
+from xr_locality.graph.sizes.calls import USER_FUNCTION, steps_of
 from xr_locality.graph.sizes.descriptions import (
     Description,
     Known,
@@ -135,8 +136,10 @@ class BlockTrial:
             except NotLearntError as error:
                 if not values or (not thorough and self._holds_more(taken.index)):
                     return None
-                # Only a trial that contradicts what is stated makes that a guess.
-                return self._as_stated(str(error) if thorough else None)
+                # Only a trial that contradicts the layer's statement makes it a guess, or a
+                # reduction by a function of the user's: its partials state their inputs' chunks.
+                untried = str(error) == USER_FUNCTION and _is_partial(task)
+                return self._as_stated(str(error) if thorough or untried else None)
             if not isinstance(self.stated, Blocks):
                 continue
             sample = numbered(learnt, taken.lengths)
@@ -189,6 +192,11 @@ class BlockTrial:
         node = block_of(self.layer, other)
         real = self.tasks.describe(node, self._described_inputs(node), of_array=self.of_array)
         return blocks if same_bytes(real, blocks.at(other)) else None
+
+
+def _is_partial(task: Task) -> bool:
+    """Whether a task makes a partial of a reduction, as dask calls it."""
+    return any("keepdims" in keywords for _, keywords in steps_of(task))
 
 
 def _is_label(leaf: Any) -> bool:

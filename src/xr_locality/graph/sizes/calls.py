@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from types import BuiltinMethodType, ModuleType
+from types import BuiltinMethodType, FunctionType, ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +17,21 @@ from dask.typing import Key
 
 from xr_locality.compat.dask_graph import DataNode, GraphNode, NestedContainer, Task, TaskRef
 from xr_locality.compat.xarray_variables import is_loaded
+from xr_locality.config import TrialFunctions
 from xr_locality.graph.sizes.descriptions import Description, Known, Packed, Shaped, Unknown, leaves
+from xr_locality.graph.sizes.known_functions import importable_name, package_of, user_object
 
-__all__ = ["literal_lengths", "literals", "name_of", "refusal", "signature", "steps_of"]
+__all__ = [
+    "USER_FUNCTION",
+    "holds_for_process",
+    "literal_lengths",
+    "literals",
+    "name_of",
+    "own_literals",
+    "refusal",
+    "signature",
+    "steps_of",
+]
 
 #: Packages whose functions compute: they are tried for tasks that are not of an array too.
 _LIBRARIES: Final = frozenset({"builtins", "dask", "flox", "numpy", "operator", "scipy", "xarray"})
@@ -33,7 +45,20 @@ _EFFECTS: Final = (
 #: Where functions are defined that are never tried: they talk to a cluster.
 _NEVER: Final = ("distributed.", "xr_locality.execution.", "xr_locality.graph.")
 
+#: Why a task that calls a function of the user's is not tried.
+USER_FUNCTION: Final = (
+    "it calls a function of yours, and planning runs none (trial_functions: all would)"
+)
+
 _INPUT: Final = "of one of its inputs, "
+
+#: Functions of dask that run a graph inside of a task, and that return their argument.
+RUNS_GRAPH: Final = "dask._task_spec._execute_subgraph"
+RETURNS_SAME: Final = "dask._expr.ProhibitReuse._identity"
+HANDS_ON: Final = frozenset({RUNS_GRAPH, RETURNS_SAME})
+
+#: Begins the signature of an object that is named by its identity.
+AT: Final = "at"
 
 #: Arrays at hand up to this size are known by their values, larger ones by identity.
 _BY_VALUE_NBYTES: Final = 4096
@@ -80,7 +105,21 @@ def name_of(function: Any) -> str:
         return f"method.{function.__name__}"
     module = getattr(function, "__module__", None) or type(function).__module__
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    if isinstance(function, FunctionType) and module.partition(".")[0] != package_of(function):
+        # ``functools.wraps`` gave it the name of another.
+        module = str(function.__globals__.get("__name__"))
     return f"{module}.{name or type(function).__qualname__}"
+
+
+def own_literals(task: Task) -> list[Any]:
+    """List the function that a task calls last and the values that it gives to it.
+
+    Not those of tasks inside of it; nothing for what only runs the tasks inside.
+    """
+    if name_of(task.func) in HANDS_ON:
+        return []
+    given = (task.func, *task.args, *(task.kwargs or {}).values())
+    return [each for each in given if not isinstance(each, GraphNode | TaskRef)]
 
 
 def literals(item: Any) -> Iterator[Any]:
@@ -116,8 +155,14 @@ def literal_lengths(items: list[Any]) -> frozenset[int]:
     return frozenset(found)
 
 
-def refusal(items: list[Any], inputs: Mapping[Key, Description], *, of_array: bool) -> str | None:
-    """Say why a task is not to be tried on small arrays, if so.
+def refusal(
+    items: list[Any],
+    inputs: Mapping[Key, Description],
+    *,
+    of_array: bool,
+    trials: TrialFunctions,
+) -> str | None:
+    """Return why a task is not to be tried on small arrays, if so.
 
     Parameters
     ----------
@@ -127,20 +172,27 @@ def refusal(items: list[Any], inputs: Mapping[Key, Description], *, of_array: bo
         What it takes.
     of_array : bool
         Whether it makes a block of a dask array: dask has called such functions
-        itself, on empty arrays. Others are tried only if a library computes with them.
+        itself, on empty arrays. With ``"all"``, others are tried only if a library
+        computes with them.
+    trials : {"known", "all", "never"}
+        Whose functions may be tried.
     """
     taken = list(leaves(list(inputs.values())))
     unknown = next((leaf.reason for leaf in taken if isinstance(leaf, Unknown)), None)
     if unknown is not None:
         return unknown if unknown.startswith(_INPUT) else f"{_INPUT}{unknown}"
+    if trials == "never":
+        return "trial_functions is 'never'"
     values = [*items, *(leaf.value for leaf in taken if isinstance(leaf, Known))]
     if any(map(_is_handle, values)):
         return "it reads a store"
     for item in items:
         if callable(item) and not isinstance(item, type):
-            reason = _refusal_of(item, of_array=of_array)
+            reason = _refusal_of(item, of_array=of_array or trials == "known")
             if reason is not None:
                 return reason
+    if trials == "known" and user_object(values) is not None:
+        return USER_FUNCTION
     arrays = any(isinstance(each, np.ndarray) for each in values)
     if not arrays and not any(isinstance(leaf, Shaped) for leaf in taken):
         return "it takes no arrays"
@@ -148,7 +200,7 @@ def refusal(items: list[Any], inputs: Mapping[Key, Description], *, of_array: bo
 
 
 def _refusal_of(function: Any, *, of_array: bool) -> str | None:
-    """Say why a function is not to be tried, if so."""
+    """Return why a function is not to be tried by its name, if so."""
     name = name_of(function)
     if name.startswith(_NEVER):
         return "it talks to a cluster"
@@ -218,8 +270,26 @@ def _signature_of_value(item: Any) -> Hashable:
     if isinstance(item, slice):
         return "slice", item.start, item.stop, item.step
     if isinstance(item, np.ndarray) and not item.dtype.hasobject:
-        if item.nbytes <= _BY_VALUE_NBYTES:
+        if item.nbytes <= _BY_VALUE_NBYTES and not isinstance(item, np.ma.MaskedArray):
             return item.shape, item.dtype.str, item.tobytes()
     elif isinstance(item, int | float | str | bytes | bool | type(None)):
         return type(item).__name__, item
-    return "at", id(item)
+    elif isinstance(item, np.generic) and not item.dtype.hasobject:
+        return "scalar", item.dtype.str, item.tobytes()
+    elif isinstance(item, np.dtype):
+        return "dtype", repr(item)
+    elif (name := importable_name(item)) is not None:
+        return "named", name
+    return AT, id(item)
+
+
+def holds_for_process(signature: Hashable) -> bool:
+    """Whether a signature names no object by its identity, so that it may be remembered."""
+    stack = [signature]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, tuple):
+            if each and each[0] is AT:
+                return False
+            stack.extend(each)
+    return True

@@ -20,6 +20,7 @@ from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
 from xr_locality.compat.dask_expressions import meta_of, node_metas
+from xr_locality.config import TrialFunctions
 from xr_locality.graph.collections import Part, has_expression
 from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.layers import is_symbolic, writes_chunks
@@ -88,6 +89,8 @@ class SizeEstimator:
         Not optimised.
     parts : tuple of Part
         The collections computed: the chunks that a collection states are exact.
+    trials : {"known", "all", "never"}
+        Whose functions may be tried on small arrays.
 
     Notes
     -----
@@ -98,6 +101,7 @@ class SizeEstimator:
 
     graph: HighLevelGraph
     parts: tuple[Part, ...]
+    trials: TrialFunctions = "known"
     _describer: Describer = field(init=False)
     #: Bytes of single values by the first word of their keys: what DataFrames are reduced to.
     _scalars: dict[str, int] = field(default_factory=dict)
@@ -114,7 +118,7 @@ class SizeEstimator:
             meta = meta_of(part.collection)
             masked = isinstance(meta, np.ma.MaskedArray)
             results[part.collection.name] = of_chunks(chunks, dtype, masked=masked)
-        self._describer = Describer(self.graph, results)
+        self._describer = Describer(self.graph, results, self.trials)
 
     def of(self, layer: str, key: Key, value: object = None) -> Size:
         """Estimate one key's value.

@@ -23,6 +23,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.typing import Key
 
 from xr_locality.compat.dask_graph import GraphNode, Task, block_of, is_future
+from xr_locality.config import TrialFunctions
 from xr_locality.graph.layer_keys import key_name
 from xr_locality.graph.sizes import calls, size_rules
 from xr_locality.graph.sizes.block_trials import BlockTrial
@@ -52,10 +53,13 @@ class Describer:
         Not optimised.
     results : mapping of str to Blocks
         What is known of some layers for certain.
+    trials : {"known", "all", "never"}
+        Whose functions may be tried on small arrays.
     """
 
     graph: HighLevelGraph
     results: Mapping[str, Blocks]
+    trials: TrialFunctions
     _layers: dict[str, Blocks | None] = field(default_factory=dict)
     #: Layers that are not what they state: what takes them may not be either.
     _odd: set[str] = field(default_factory=set)
@@ -63,7 +67,10 @@ class Describer:
     _elsewhere: dict[Key, str] | None = None
     #: For each value that others take out of, their blocks.
     _parts: dict[Key, list[tuple[Blocks, tuple[Any, ...]]]] | None = None
-    _tasks: TaskValues = field(default_factory=TaskValues)
+    _tasks: TaskValues = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tasks = TaskValues(trials=self.trials)
 
     def layer(self, name: str) -> Blocks | None:
         """Describe a layer's blocks together; None where that cannot be."""

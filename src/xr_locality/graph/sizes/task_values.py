@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ import numpy as np
 from dask.typing import Key
 
 from xr_locality.compat.dask_graph import DataNode, GraphNode, Task, is_barrier
+from xr_locality.config import TrialFunctions
 from xr_locality.graph.sizes import calls, size_rules
 from xr_locality.graph.sizes.descriptions import (
     Description,
@@ -21,7 +24,8 @@ from xr_locality.graph.sizes.descriptions import (
     leaves,
     map_leaves,
 )
-from xr_locality.graph.sizes.trial import Laboratory, NotLearntError
+from xr_locality.graph.sizes.known_functions import user_object
+from xr_locality.graph.sizes.trial import NotLearntError, SlowError, TrialRunner
 from xr_locality.graph.sizes.unfold import unfold
 from xr_locality.graph.tasks import target_of
 
@@ -34,13 +38,48 @@ _SECONDS: Final = 10.0
 _MOST_LABELS: Final = 100_000
 
 
+class _LearntCache:
+    """What was learnt in this process by kind of task, the least recently used forgotten."""
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[Hashable, Description] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, kind: Hashable) -> Description | None:
+        with self._lock:
+            if (found := self._known.get(kind)) is not None:
+                self._known.move_to_end(kind)
+            return found
+
+    def put(self, kind: Hashable, learnt: Description) -> None:
+        with self._lock:
+            self._known[kind] = learnt
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+
+#: Trials of functions of libraries hold for all plans of the process.
+_LEARNT: Final = _LearntCache(most=2048)
+
+
 @dataclass(slots=True)
 class TaskValues:
-    """Describes what tasks return; remembers what it has learnt."""
+    """Describes what tasks return; remembers what it has learnt.
 
+    Parameters
+    ----------
+    trials : {"known", "all", "never"}
+        Whose functions may be tried on small arrays.
+    """
+
+    trials: TrialFunctions
     _learnt: dict[Any, Description] = field(default_factory=dict)
     _alive: list[Any] = field(default_factory=list)
-    _laboratory: Laboratory = field(default_factory=lambda: Laboratory(seconds=_SECONDS))
+    _runner: TrialRunner = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._runner = TrialRunner(seconds=_SECONDS, bounded=self.trials == "all")
 
     def describe(
         self, node: GraphNode, inputs: Mapping[Key, Description], *, of_array: bool
@@ -54,8 +93,7 @@ class TaskValues:
         inputs : mapping of key to Description
             What it takes.
         of_array : bool
-            Whether its layer is of a dask array: then its function is tried whosever
-            it is.
+            Whether its layer is of a dask array; see :func:`calls.refusal`.
         """
         if isinstance(node, DataNode):
             objects = isinstance(node.value, np.ndarray) and node.value.dtype.hasobject
@@ -67,6 +105,9 @@ class TaskValues:
         assert isinstance(node, Task)
         if (found := size_rules.rule_for(node, inputs)) is not None:
             return found
+        if self.trials == "known" and user_object(calls.own_literals(node)) is not None:
+            # Whatever it takes: the calls inside of it need not be looked at.
+            return Unknown(reason=calls.USER_FUNCTION)
         found = self._of_task(node, inputs, of_array=of_array)
         if is_unknown(found):
             found = self._call_by_call(node, inputs, of_array=of_array) or found
@@ -91,16 +132,38 @@ class TaskValues:
 
         See Also
         --------
-        Laboratory.learn
+        TrialRunner.learn
         """
         items = list(calls.literals(task))
-        if (reason := calls.refusal(items, inputs, of_array=of_array)) is not None:
+        reason = calls.refusal(items, inputs, of_array=of_array, trials=self.trials)
+        if reason is not None:
             raise NotLearntError(reason)
         known = [leaf.value for leaf in leaves(list(inputs.values())) if isinstance(leaf, Known)]
         fixed = calls.literal_lengths(items + known)
-        return self._laboratory.learn(
-            task, inputs, lengths, fixed=fixed, moving=moving, thorough=thorough
+        kind = (
+            calls.signature(task, inputs),
+            frozenset(lengths.items()),
+            moving,
+            thorough,
         )
+        lasting = calls.holds_for_process(kind[0])
+        if lasting and (before := _LEARNT.get(kind)) is not None:
+            if isinstance(before, Unknown):
+                raise NotLearntError(before.reason)
+            return before
+        try:
+            learnt = self._runner.learn(
+                task, inputs, lengths, fixed=fixed, moving=moving, thorough=thorough
+            )
+        except SlowError:
+            raise
+        except NotLearntError as error:
+            if lasting:
+                _LEARNT.put(kind, Unknown(reason=str(error)))
+            raise
+        if lasting:
+            _LEARNT.put(kind, learnt)
+        return learnt
 
     def _call_by_call(
         self, task: Task, inputs: Mapping[Key, Description], *, of_array: bool

@@ -32,13 +32,13 @@ from xr_locality.graph.sizes.descriptions import (
     map_leaves,
 )
 
-__all__ = ["Affine", "Laboratory", "NotLearntError", "SlowError"]
+__all__ = ["Affine", "NotLearntError", "SlowError", "TrialRunner"]
 
 #: Lengths as short as this are not varied: they are ones, or a stencil's width.
 _SHORT: Final = 3
 #: Items that the inputs of one run may have together.
 _MOST_ITEMS: Final = 100_000
-#: Seconds that one run may take; after that, nobody waits, and the function is not tried again.
+#: Seconds that one bounded run may take; after that, the function is not tried again.
 _MOST_SECONDS: Final = 0.5
 #: Seed of arrays of special values.
 _SPECIAL: Final = -1
@@ -67,17 +67,20 @@ class Affine:
 
 
 @dataclass(slots=True, kw_only=True)
-class Laboratory:
-    """Runs functions on stand-ins, within bounds.
+class TrialRunner:
+    """Runs functions on small arrays, within bounds.
 
     Parameters
     ----------
     seconds : float
-        How long all runs together may take. A run that takes longer than half a
-        second is left alone, in a thread of its own, and is the last.
+        How long all runs together may take.
+    bounded : bool
+        Whether each run gets a thread of its own, which is left alone after half a second:
+        for functions that may never return.
     """
 
     seconds: float
+    bounded: bool
     _spent: float = field(default=0.0, init=False)
 
     def learn(
@@ -224,7 +227,9 @@ class Laboratory:
         start = time.monotonic()
         try:
             with _undisturbed():
-                results: list[Any] = _within(_MOST_SECONDS, attempt)
+                results: list[Any] = (
+                    _within(_MOST_SECONDS, attempt) if self.bounded else _at_once(attempt)
+                )
         finally:
             self._spent += time.monotonic() - start
         return results
@@ -239,26 +244,37 @@ def _made(
     }
 
 
+def _at_once(attempt: Callable[[], Any]) -> Any:
+    """Run a function of a library: it returns or raises, and soon."""
+    try:
+        return attempt()
+    except Exception as error:
+        raise _raised(error) from error
+
+
 def _within(seconds: float, attempt: Callable[[], Any]) -> Any:
-    """Run a function that anybody may have written: it may raise anything, or wait for ever."""
+    """Run a function of unknown origin: it may raise anything, or never return."""
     results: list[Any] = []
     errors: list[Exception] = []
 
     def run() -> None:
         try:
             results.append(attempt())
-        except Exception as error:  # noqa: BLE001  # Told to whoever asked, below.
+        except Exception as error:  # noqa: BLE001  # Raised in the calling thread, below.
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="xr-locality-stand-in", daemon=True)
+    thread = threading.Thread(target=run, name="xr-locality-trial", daemon=True)
     thread.start()
     thread.join(seconds)
     if errors:
-        kind = type(errors[0]).__name__
-        raise NotLearntError(f"on small arrays it raises {kind}") from errors[0]
+        raise _raised(errors[0]) from errors[0]
     if not results:
         raise SlowError("its function takes long even for small arrays")
     return results[0]
+
+
+def _raised(error: Exception) -> NotLearntError:
+    return NotLearntError(f"on small arrays it raises {type(error).__name__}")
 
 
 def _items(inputs: Mapping[Any, Description], lengths: Mapping[Hashable, int]) -> float:

@@ -7,18 +7,14 @@ what computes can be tried on small arrays, what reads cannot.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from dask.typing import Key
 
 from xr_locality.compat.dask_graph import Alias, DataNode, GraphNode, List, Task, TaskRef
-from xr_locality.graph.sizes.calls import name_of
+from xr_locality.graph.sizes.calls import RETURNS_SAME, RUNS_GRAPH, name_of
 
 __all__ = ["unfold"]
-
-#: Functions that run a graph inside of a task, and that hand on what they get.
-_SUBGRAPH: Final = "dask._task_spec._execute_subgraph"
-_SAME: Final = "dask._expr.ProhibitReuse._identity"
 
 
 def unfold(task: Task) -> dict[Key, GraphNode]:
@@ -43,10 +39,10 @@ class _Unfolding:
         """Add a task after what is inside of it; get its key here."""
         if isinstance(task, Task) and not isinstance(task, List):
             function = name_of(task.func)
-            if function == _SAME and len(task.args) == 1:
+            if function == RETURNS_SAME and len(task.args) == 1:
                 (same,) = task.args
                 return self.visit(same if isinstance(same, GraphNode) else DataNode(None, same))
-            if function == _SUBGRAPH:
+            if function == RUNS_GRAPH:
                 return self._subgraph(task)
             arguments = [self._argument(each) for each in task.args]
             keywords = {name: self._argument(each) for name, each in (task.kwargs or {}).items()}
