@@ -56,3 +56,14 @@ def test_class_that_is_gone_matches_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delattr(xarray.backends.scipy_, "ScipyArrayWrapper")
     assert not compat.is_scipy_array(object())
     compat._classes.cache_clear()
+
+
+def test_mode_of_a_file_manager(tmp_path: Path) -> None:
+    """A manager that may write is told from one that reads."""
+    path = tmp_path / "a"
+    path.touch()
+    modes = {
+        mode: compat.is_open_for_writing(CachingFileManager(open, path, mode=mode))
+        for mode in "rwa"
+    }
+    assert modes == {"r": False, "w": True, "a": True}

@@ -20,6 +20,7 @@ __all__ = [
     "is_file_manager",
     "is_indexing_adapter",
     "is_netcdf_array",
+    "is_open_for_writing",
     "is_scipy_array",
     "managed_file",
     "stored_h5_dataset",
@@ -50,6 +51,12 @@ def is_file_manager(obj: object) -> bool:
     return isinstance(
         obj, _classes(module, "CachingFileManager") + _classes(module, "PickleableFileManager")
     )
+
+
+def is_open_for_writing(manager: Any) -> bool:
+    """Whether a file manager may write; one whose mode has no known name is taken to read."""
+    mode = getattr(manager, "_mode", None)
+    return isinstance(mode, str) and mode != "r"
 
 
 def is_netcdf_array(obj: object) -> bool:

@@ -23,6 +23,7 @@ from xr_locality.execution.progress import Callback, Watchers
 from xr_locality.execution.session_resources import SessionResources
 from xr_locality.execution.transport.cluster_links import Links
 from xr_locality.plan.model import PlanRecord
+from xr_locality.program.by_reference import hand_over_by_reference
 from xr_locality.program.executable import Program
 from xr_locality.program.read_replicas import read_replicas
 from xr_locality.program.reopen_files import reopen_files
@@ -77,7 +78,7 @@ def run_attended(
     """
     settings, audit.plan = audit.settings, plan
     _tell_if_local(plan, resources, told)
-    program = reopen_files(read_replicas(Program.of(plan)))
+    program = reopen_files(hand_over_by_reference(read_replicas(Program.of(plan))))
     pool, loop, links, preflight = resources.open_all()
     annotations = dict(get_annotations())
     cancellation = Cancellation.current()

@@ -91,7 +91,7 @@ def _build(bundle: Bundle, circumstances: Circumstances) -> PlanRecord:
     problems += _unknown_regions(found, unknown)
     located = {region for regions in found.layers.values() for region in regions}
     hosts, missing = host_regions(
-        located | set(found.pins.values()),
+        located | found.pinned,
         usable=circumstances.usable,
         missing=settings.missing_endpoint,
         costs=circumstances.costs,

@@ -138,6 +138,8 @@ class _Decision:
         }
         for name, pin in self.found.pins.items():
             located.setdefault(name, set()).add(self.hosts[pin])
+        for name in self.found.local_keys:
+            located.setdefault(name, set()).add(self.hosts[LOCAL])
         names = ancestors(self.graph, {name for part in self.bundle.parts for name in part.layers})
         return frozenset(region for name in names for region in located.get(name, ()))
 
@@ -189,7 +191,7 @@ class _Decision:
 
     def _cheapest_alone(self, region: Region) -> Region:
         """Find the one region in which everything costs least, without going to tasks."""
-        if self.circumstances.settings.remote_read == "never" or self.found.pins:
+        if self.circumstances.settings.remote_read == "never" or self.found.pinned:
             return region
         kept = [source for source in self.found.sources if source.leaves != "always"]
         if not all(each.overlaps(host) for each, host in self.hosts.items()):

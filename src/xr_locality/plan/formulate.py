@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from dask.highlevelgraph import MaterializedLayer
 from numpy.typing import NDArray
 
 from xr_locality.compat.dask_graph import is_barrier, is_barrier_type
-from xr_locality.graph.task_table import Structure
+from xr_locality.graph.task_table import LayerTasks, Structure
 from xr_locality.placement.problem import PlacementProblem, Prices
 from xr_locality.plan.read_estimates import Reading, Reads
-from xr_locality.regions.region import Region
+from xr_locality.regions.region import LOCAL, Region
 
 __all__ = ["Stated", "state"]
 
@@ -265,6 +266,9 @@ class _Pins:
             numbers = np.arange(layer.start, layer.stop)
             if layer.name in survey.pins:
                 self._pin(numbers, self.at[survey.pins[layer.name]])
+            if (local := survey.local_keys.get(layer.name)) is not None:
+                here = np.array([key in local for key in layer.keys_of(numbers)], dtype=bool)
+                self._pin(self._run(layer, numbers[here]), self.at[LOCAL])
             if layer.futures is not None:
                 held = numbers[layer.futures]
                 keyed = survey.keys.get(layer.name, {})
@@ -282,6 +286,22 @@ class _Pins:
                 region = chosen.get(reading.regions, reading.region)
                 self._pin(reading.tasks, self.at[region])
         return self.pins
+
+    def _run(self, layer: LayerTasks, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Replace plain values, which do not run, by the tasks that take them."""
+        if layer.values is None:
+            return numbers
+        held = layer.values[numbers - layer.start]
+        values = numbers[held]
+        takers: list[NDArray[Any]] = [
+            self.structure.taken_by[np.isin(self.structure.made_by, values)]
+        ]
+        takers += [
+            np.arange(each.start, each.stop)
+            for each in self.structure.layers
+            if not set(each.constants).isdisjoint(values.tolist())
+        ]
+        return np.unique(np.concatenate([numbers[~held], *takers]))
 
     def _pin(self, numbers: NDArray[np.intp], place: int) -> None:
         self.pins[numbers] = np.where(self.pins[numbers] >= 0, self.pins[numbers], place)

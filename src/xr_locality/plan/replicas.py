@@ -142,7 +142,7 @@ def host_replicas(
     for region in sorted({source.region for source in copied if source.region} - served.keys()):
         needing = [source for source in found.sources if source.region == region]
         ways = [next((each for each in one.regions if each in served), None) for one in needing]
-        if region not in found.pins.values() and ways and None not in ways:
+        if region not in found.pinned and ways and None not in ways:
             # Where its readers go that must go somewhere; the others go where it costs least.
             with_replicas[region] = served[min(way for way in ways if way is not None)]
             solved.add(str(region))

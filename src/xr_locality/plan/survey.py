@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.typing import Key
 
 from xr_locality.compat.dask_graph import is_future
-from xr_locality.errors import EndpointError, RegionError
+from xr_locality.errors import EndpointError, PlacementError, RegionError
 from xr_locality.graph.collections import Part
 from xr_locality.graph.layers import (
     ancestors,
@@ -28,7 +28,8 @@ from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
 from xr_locality.regions.tag_registry import layer_tag
 from xr_locality.sources.finder import Found
-from xr_locality.sources.search import find_sources_and_clusters, find_sources_of_each
+from xr_locality.sources.local_objects import local_tasks
+from xr_locality.sources.search import Contents, find_contents, find_sources_of_each
 
 __all__ = ["Source", "Survey", "survey"]
 
@@ -109,6 +110,13 @@ class Survey:
     layers: Mapping[str, frozenset[Region]]
     keys: Mapping[str, Mapping[Key, tuple[Region, ...]]]
     pins: Mapping[str, Region]
+    #: Tasks, and values of tasks, that are bound to this process, in layers where not all are.
+    local_keys: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+
+    @property
+    def pinned(self) -> frozenset[Region]:
+        """The regions of all pins."""
+        return frozenset(self.pins.values()) | ({LOCAL} if self.local_keys else set())
 
 
 @dataclass(slots=True)
@@ -125,18 +133,28 @@ class _Surveyor:
     grouped: dict[tuple[Store | str, Region | None], dict[str, Any]] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
     pins: dict[str, Region] = field(default_factory=dict)
+    local_keys: dict[str, frozenset[Key]] = field(default_factory=dict)
+    #: Layers with tasks that hold objects of this process.
+    local: set[str] = field(default_factory=set)
 
-    def layer(
-        self, name: str, layer: Layer, found: tuple[Found, ...], clusters: tuple[str, ...]
-    ) -> None:
+    def layer(self, graph: HighLevelGraph, name: str, contents: Contents) -> None:
+        layer, found, clusters = graph.layers[name], contents.sources, contents.clusters
         tagged = layer_tag(name)
+        local = local_tasks(graph, name, contents)
+        if local is not None:
+            self.local.add(name)
+            if local:
+                self.local_keys[name] = local
+            else:
+                self.pins[name] = LOCAL
         if writes_chunks(layer):
-            self._target(name, found)
+            if local is None:
+                self._target(name, found)
             return
         regions = {self._region(each, name, tagged) for each in found}
         held = {self._cluster(address) for address in clusters} - {None}
         regions |= held
-        if len(held) == 1 and not holds_futures(layer):
+        if len(held) == 1 and local is None and not holds_futures(layer):
             # Inside of tasks: these run where the values are.
             self.pins[name] = next(iter(held))  # type: ignore[assignment]
         if tagged is not None and not found:
@@ -192,6 +210,18 @@ class _Surveyor:
                 )
             else:
                 self.pins[layer] = region
+
+    def pin(self, layer: str, region: Region) -> None:
+        """Pin tasks as ``dask.annotate`` says."""
+        if layer in self.local and not region.is_local:
+            self.problems.append(
+                PlacementError(
+                    f"Layer {layer!r} is pinned to {str(region)!r} by dask.annotate, and holds an "
+                    "object of this process: an array or file that it writes to, or a file that "
+                    "is open here. Take the annotation away, or name a store that workers reach."
+                )
+            )
+        self.pins[layer] = region
 
     def _tagged(self, layer: str, region: Region) -> None:
         self.grouped.setdefault(
@@ -317,16 +347,14 @@ def survey(
     """
     surveyor = _Surveyor(chain, unknown, find_cluster, _variables_by_layer(graph, parts))
     names = [name for name in toposort_layers(graph) if name in surveyor.variables]
-    found_in = {
-        name: find_sources_and_clusters(embedded_objects(graph.layers[name])) for name in names
-    }
-    chain.ask(each.store for found, _ in found_in.values() for each in found)
+    found_in = {name: find_contents(embedded_objects(graph.layers[name])) for name in names}
+    chain.ask(each.store for found in found_in.values() for each in found.sources)
     for name in names:
         layer = graph.layers[name]
         try:
-            surveyor.layer(name, layer, *found_in[name])
+            surveyor.layer(graph, name, found_in[name])
             if (pin := (layer.annotations or {}).get("locality")) is not None:
-                surveyor.pins[name] = Region.parse(pin)
+                surveyor.pin(name, Region.parse(pin))
         except RegionError as error:
             surveyor.problems.append(error)
     found = Survey(
@@ -334,6 +362,7 @@ def survey(
         layers=surveyor.layers,
         keys=surveyor.keys,
         pins=surveyor.pins,
+        local_keys=surveyor.local_keys,
     )
     # What is wrong of a store, a pin or a cluster is wrong in each of its layers.
     return found, list({str(problem): problem for problem in surveyor.problems}.values())

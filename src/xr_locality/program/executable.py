@@ -58,11 +58,15 @@ class RegionProgram:
     groups : tuple of OutputGroup
         The outputs by how dask optimises them. Empty if boundary values cross: the
         partition is then optimised in one piece.
+    has_references : bool
+        Whether tasks take objects of this process by reference, so that only a cluster
+        within this process can run them.
     """
 
     partition: Partition
     graph: HighLevelGraph = field(repr=False)
     groups: tuple[OutputGroup, ...] = field(repr=False)
+    has_references: bool = False
 
     @property
     def region(self) -> Region:

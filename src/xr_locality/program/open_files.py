@@ -21,6 +21,7 @@ from xarray.backends import CachingFileManager, FileManager
 from xarray.backends.file_manager import DummyFileManager
 
 from xr_locality.program.retarget import swap
+from xr_locality.sources.storage.process import is_plain_file
 
 __all__ = ["reopening"]
 
@@ -91,7 +92,7 @@ def _instead(obj: Any) -> _Pickled | None:
 def _reduced(obj: Any) -> tuple[Any, ...] | None:
     if isinstance(obj, DummyFileManager):
         return _reduced_netcdf3(obj.acquire())
-    if isinstance(obj, io.BufferedReader) and isinstance(obj.name, str):
+    if is_plain_file(obj):
         # By its path, which those who open such files take as well.
         return str, (obj.name,)
 
@@ -110,7 +111,7 @@ def _reduced_netcdf3(dataset: Any) -> tuple[Any, ...] | None:
         return None
     options = {"mmap": False, "version": dataset.version_byte}
     opening = partial(CachingFileManager, mode="r", kwargs=options)
-    if isinstance(dataset.fp, io.BufferedReader):
+    if is_plain_file(dataset.fp):
         return opening, (netcdf_file, dataset.fp)
     fs, path = (getattr(dataset.fp, name, None) for name in ("fs", "path"))
     if fs is None or not isinstance(path, str):

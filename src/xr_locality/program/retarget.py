@@ -21,6 +21,7 @@ from xr_locality.graph.layers import embedded_objects
 from xr_locality.program.executable import replace_layers
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
+from xr_locality.runtime.references import LocalReference
 from xr_locality.sources.search import find_sources
 
 __all__ = ["Copies", "retarget", "swap"]
@@ -132,7 +133,7 @@ def swap(layer: Layer, instead: Callable[[Any], Any | None]) -> Layer:
     stream = io.BytesIO()
     pickler = _Pickler(stream, instead)
     pickler.dump(layer)
-    if not pickler.kept:
+    if not pickler.replaced:
         return layer
     stream.seek(0)
     swapped: Layer = _Unpickler(stream, pickler.kept).load()
@@ -146,12 +147,18 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # cloudpickle h
         super().__init__(stream)
         self._instead = instead
         self.kept: list[Any] = []
+        self.replaced = False
 
     def persistent_id(self, obj: Any) -> int | None:
         """Name an object that is replaced; None for all else."""
-        instead = self._instead(obj)
-        if instead is None:
-            return None
+        if isinstance(obj, LocalReference):
+            # It would become what it refers to.
+            instead: Any = obj
+        else:
+            instead = self._instead(obj)
+            if instead is None:
+                return None
+            self.replaced = True
         self.kept.append(instead)
         return len(self.kept) - 1
 

@@ -18,6 +18,7 @@ from xr_locality.sources.storage.icechunk import IcechunkFinder
 from xr_locality.sources.storage.kerchunk import KerchunkFinder
 from xr_locality.sources.storage.netcdf import NetcdfFinder
 from xr_locality.sources.storage.obstore import ObstoreFinder
+from xr_locality.sources.storage.process import ProcessFinder
 from xr_locality.sources.storage.raster import RasterFinder
 from xr_locality.sources.storage.unknown import UnknownFinder
 from xr_locality.sources.storage.virtualizarr import VirtualizarrFinder
@@ -34,6 +35,7 @@ _lock: Final = threading.RLock()
 # Kinds of stores come before zarr's own, and what nobody knows comes last.
 _FINDERS: Final[list[SourceFinder]] = [
     FutureFinder(),
+    ProcessFinder(),
     KerchunkFinder(),
     VirtualizarrFinder(),
     IcechunkFinder(),

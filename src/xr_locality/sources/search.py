@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, compress, islice, repeat
 from operator import attrgetter, is_
 from typing import Final
@@ -14,14 +15,17 @@ from xr_locality.sources.finder import Found, SourceFinder
 from xr_locality.sources.finder_failure import warn_of_failure
 from xr_locality.sources.finder_registry import finders
 from xr_locality.sources.storage.futures import CLUSTER
+from xr_locality.sources.storage.process import PROCESS
 from xr_locality.sources.traversal import Task, Traversal, traversal_of
 
 __all__ = [
+    "Contents",
     "find_clusters",
+    "find_contents",
     "find_readers",
     "find_sources",
-    "find_sources_and_clusters",
     "find_sources_of_each",
+    "local_test",
 ]
 
 logger = logging.getLogger(__name__)
@@ -38,6 +42,8 @@ _FEW: Final = 32
 _LEVELS: Final = 10
 
 _NAME: Final = attrgetter("__name__")
+
+_IN_MEMORY: Final = frozenset({CLUSTER, PROCESS})
 
 
 def find_sources(objects: Iterable[object]) -> tuple[Found, ...]:
@@ -80,16 +86,53 @@ def find_clusters(objects: Iterable[object]) -> tuple[str, ...]:
     tuple of str
         Addresses of their schedulers, in the order first met.
     """
-    return find_sources_and_clusters(objects)[1]
+    return find_contents(objects).clusters
 
 
-def find_sources_and_clusters(
-    objects: Iterable[object],
-) -> tuple[tuple[Found, ...], tuple[str, ...]]:
-    """Find both in one search: what `find_sources` and `find_clusters` return."""
-    found = _Walker(finders()).walk_all(objects)
-    clusters = (each.store.bucket for each in found if each.store.protocol == CLUSTER)
-    return _stored(found), tuple(clusters)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What some objects of a graph lead to.
+
+    Attributes
+    ----------
+    sources : tuple of Found
+        Storage locations that they read from.
+    clusters : tuple of str
+        Addresses of the schedulers whose Futures they hold.
+    local : bool
+        Whether they hold an object that has no meaning outside this process, such as a
+        file that is open for writing.
+    """
+
+    sources: tuple[Found, ...]
+    clusters: tuple[str, ...]
+    local: bool
+
+
+def find_contents(objects: Iterable[object]) -> Contents:
+    """Find sources, clusters and objects of this process in one search."""
+    return _contents(_Walker(finders()).walk_all(objects))
+
+
+def _contents(found: tuple[Found, ...]) -> Contents:
+    return Contents(
+        sources=_stored(found),
+        clusters=tuple(each.store.bucket for each in found if each.store.protocol == CLUSTER),
+        local=any(each.store.protocol == PROCESS for each in found),
+    )
+
+
+def local_test() -> Callable[[object], bool]:
+    """Make a function that returns whether an object holds an object of this process.
+
+    It remembers, and keeps alive, what it has looked at.
+    """
+    walker = _Walker(finders())
+
+    def is_local(obj: object) -> bool:
+        return any(each.store.protocol == PROCESS for each in walker.walk(obj))
+
+    return is_local
 
 
 def find_readers(objects: Iterable[object]) -> list[tuple[object, tuple[Found, ...]]]:
@@ -141,9 +184,9 @@ def _without_copies(group: Sequence[object]) -> Sequence[object]:
 
 
 def _stored(found: tuple[Found, ...]) -> tuple[Found, ...]:
-    """Leave out what is in the memory of a cluster, and not in storage."""
-    if any(each.store.protocol == CLUSTER for each in found):
-        return tuple(each for each in found if each.store.protocol != CLUSTER)
+    """Leave out what is in the memory of a cluster or of this process, and not in storage."""
+    if any(each.store.protocol in _IN_MEMORY for each in found):
+        return tuple(each for each in found if each.store.protocol not in _IN_MEMORY)
     return found
 
 
@@ -231,8 +274,8 @@ class _Walker:
     def _ask(self, obj: object) -> tuple[Found, ...] | None:
         for finder in self._finders:
             if (listed := self._find(finder, obj)) is not None:
-                if listed and self._readers is not None:
-                    self._readers.append((obj, listed))
+                if (stored := _stored(listed)) and self._readers is not None:
+                    self._readers.append((obj, stored))
                 return listed
         self._strangers += 1
         return None

@@ -139,6 +139,15 @@ class Preflight:
         LocalityErrorGroup
             If several things are wrong.
         """
+        for part in program.regions:
+            connection = connections.get(part.region)
+            if connection is not None and part.has_references and not _is_here(connection):
+                raise connection.failure(
+                    "runs in other processes, and tasks of region 'local' hold objects of this "
+                    "process: an array or file that they write to, or a file that is open here",
+                    advice="Leave 'local' out of the endpoints: a cluster within this process "
+                    "then runs them.",
+                )
         if versions == sources == "ignore":
             return
         read_by = {name for source in program.plan.sources for name in source.layers}
