@@ -8,12 +8,15 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import dask
 import pytest
 import xarray as xr
 
+from support.set_timeouts import SetTimeouts
 from xr_locality.regions.tag_registry import REGISTRY
+from xr_locality.runtime.timeouts import replaced_timeouts
 
 # Shells start what runs in the background with interrupts ignored, and children
 # inherit that: tests of Ctrl-C need it to be as in a terminal.
@@ -71,3 +74,14 @@ def sources(stores: tuple[str, str]) -> tuple[xr.Dataset, xr.Dataset]:
     from support.programs import open_sources
 
     return open_sources(stores)
+
+
+@pytest.fixture
+def set_timeouts() -> Iterator[SetTimeouts]:
+    """Replace timeouts until the test ends."""
+    with ExitStack() as stack:
+
+        def replace(**changes: float) -> None:
+            stack.enter_context(replaced_timeouts(**changes))
+
+        yield replace

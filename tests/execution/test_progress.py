@@ -1,39 +1,33 @@
-"""Who watches a run is told of it, and cannot break it."""
+"""Callbacks receive the events of a run, and cannot break it."""
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 import logging
 import re
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import xarray as xr
 
 import xr_locality as xl
-from xr_locality import execution
-from xr_locality.execution.progress import Callback, Progress, Watchers
+from xr_locality.execution.progress import (
+    Callback,
+    Callbacks,
+    Progress,
+    RunEvent,
+    RunFinished,
+    TasksSubmitted,
+)
 
 AWS, GCP, LOCAL = map(xl.Region.parse, ("aws:us-west-2", "gcp:us-central1", "local"))
 
 
-def events_told() -> dict[str, set[str]]:
-    """Find in the sources which events are told, and what facts of each are named there."""
-    told: dict[str, set[str]] = {}
-    for path in Path(execution.__path__[0]).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in ("tell", "_tell")
-            ):
-                continue
-            for argument in node.args[:2]:
-                if isinstance(argument, ast.Constant) and argument.value:
-                    facts = {each.arg for each in node.keywords if each.arg is not None}
-                    told.setdefault(argument.value, set()).update(facts)
-    return told
+def events_declared() -> dict[str, set[str]]:
+    """List the events, and the names of their facts, that are declared as classes."""
+    return {
+        each.what: {field.name for field in dataclasses.fields(each)} for each in get_args(RunEvent)
+    }
 
 
 def events_listed() -> dict[str, set[str]]:
@@ -48,17 +42,17 @@ def events_listed() -> dict[str, set[str]]:
 
 
 def test_every_event_is_listed() -> None:
-    """The docstring lists every event that is told, with its facts, and no other event."""
-    told, listed = events_told(), events_listed()
-    assert told.keys() == listed.keys()
-    missing = {what: facts - listed[what] for what, facts in told.items()}
+    """The docstring lists every declared event, with its facts, and no other event."""
+    declared, listed = events_declared(), events_listed()
+    assert declared.keys() == listed.keys()
+    missing = {what: facts - listed[what] for what, facts in declared.items()}
     assert not any(missing.values()), missing
 
 
 def test_no_watchers_are_false() -> None:
     """Where nobody watches, nothing need be measured for them."""
-    assert not Watchers()
-    assert Watchers((print,))
+    assert not Callbacks()
+    assert Callbacks((print,))
 
 
 def test_one_that_raises_is_called_no_more(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,14 +67,14 @@ def test_one_that_raises_is_called_no_more(caplog: pytest.LogCaptureFixture) -> 
     def fine(event: Progress) -> None:
         heard.append(event.what)
 
-    watchers = Watchers((broken, fine))
+    callbacks = Callbacks((broken, fine))
     with caplog.at_level(logging.WARNING):
-        watchers.tell("r", "submitted", region=AWS, tasks=1)
-        watchers.tell("r", "finished", seconds=1.0)
+        callbacks.report(TasksSubmitted(region=AWS, tasks=1), run="r")
+        callbacks.report(RunFinished(seconds=1.0), run="r")
     assert heard == ["submitted", "finished"]
     assert calls == ["submitted"]
     assert len(caplog.records) == 1
-    (complaint,) = watchers.complaints()
+    (complaint,) = callbacks.complaints()
     assert "broken raised ZeroDivisionError: mine" in complaint
 
 

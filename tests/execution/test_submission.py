@@ -24,14 +24,14 @@ from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.remote import rename
 from xr_locality.execution.ship import Shipped
 from xr_locality.execution.submission import (
-    Rest,
+    Remainder,
     Submission,
-    mail_key,
+    relayed_key,
     send_key,
     submit,
     wanted_key,
 )
-from xr_locality.execution.transport.cluster_links import Opened
+from xr_locality.execution.transport.cluster_links import OpenLink
 from xr_locality.plan.model import Boundary
 from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
@@ -86,7 +86,7 @@ def send(plan: Plan, region: Region, client: Client, *, relayed: bool = False) -
     """Submit a region's part."""
     program = Program.of(plan).region(region)
     links = {
-        boundary.source: Opened(name=f"link to {boundary.source}", share=b"s", relayed=relayed)
+        boundary.source: OpenLink(name=f"link to {boundary.source}", share=b"s", relayed=relayed)
         for boundary in program.partition.fetches
     }
     return asyncio.run(
@@ -164,7 +164,7 @@ def test_fetches_ask_for_what_the_producer_sends(relayed: bool) -> None:
     assert len(fetches) == len(plan.boundaries)
     asked = {task.args[2] for task in fetches}
     if relayed:
-        assert asked == {mail_key(boundary.key, "r1") for boundary in plan.boundaries}
+        assert asked == {relayed_key(boundary.key, "r1") for boundary in plan.boundaries}
     else:
         producer = Client()
         send(plan, IOWA, producer)
@@ -258,7 +258,7 @@ def test_collections_of_all_kinds_are_sent_together() -> None:
 
 @pytest.mark.parametrize("key", ["x-1", ("x-1", 0, 2)], ids=str)
 def test_names_of_sent_values_cannot_be_taken_for_others(key: Key) -> None:
-    """A value, its packed form and its mailed form have three different names."""
+    """A value, its packed form and its relayed form have three different names."""
     boundary = Boundary(key=key, layer="x-1", source=IOWA, targets=(OREGON,), nbytes=8)
     names = {
         key,
@@ -276,11 +276,11 @@ def test_rest_of_a_part_takes_only_what_it_needs() -> None:
     program = Program.of(plan).region(OREGON)
     partition = program.partition
     links = {
-        each.source: Opened(name="link", share=b"s", relayed=False) for each in partition.fetches
+        each.source: OpenLink(name="link", share=b"s", relayed=False) for each in partition.fetches
     }
     output = partition.outputs[0]
     client = Client()
-    rest = Rest(attempt=2, outputs=frozenset({output}), sends=frozenset())
+    rest = Remainder(attempt=2, outputs=frozenset({output}), sends=frozenset())
     submission = asyncio.run(
         submit(program, connection_of(client), run="r1", links=links, annotations={}, rest=rest)
     )

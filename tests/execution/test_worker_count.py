@@ -10,7 +10,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from xr_locality.endpoints.connection import Connection
-from xr_locality.execution.run import n_workers
+from xr_locality.execution.driver import n_workers
 
 
 @pytest.mark.parametrize(("maximum", "expected"), [(None, 3), (2, 3), (8, 8)])
@@ -23,7 +23,7 @@ def test_running_workers_count_and_those_that_may_come(maximum: int | None, expe
                 n_workers=3,
                 threads_per_worker=1,
                 processes=False,
-                dashboard_address=None,
+                dashboard_address=":0",
                 asynchronous=True,
             ) as cluster,
             Client(cluster, asynchronous=True, set_as_default=False) as client,

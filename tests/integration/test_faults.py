@@ -285,7 +285,7 @@ def test_falls_back_to_relay_where_workers_cannot_dial(
         return f"gateway://127.0.0.1:9/{name}", source.security
 
     monkeypatch.setattr(rpc_client, "FIRST_CONTACT_SECONDS", 2.0)
-    monkeypatch.setattr(cluster_links, "way_to", behind_a_firewall)
+    monkeypatch.setattr(cluster_links, "route_to", behind_a_firewall)
     difference = a.t.mean("time") - b.t.mean("time")
     # Not those of the module's session, which has its ways already, and would be shared.
     with xl.Session(testbed.endpoints(minimum=1, maximum=2)) as session:

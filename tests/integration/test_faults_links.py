@@ -16,8 +16,8 @@ from support.clusters import kept_open
 from support.cut_link import CutLink
 from support.hearing import IOWA, When
 from support.polling import patience
+from support.set_timeouts import SetTimeouts
 from xr_locality import errors
-from xr_locality.execution import liveness
 from xr_locality.execution.transport import cluster_links
 from xr_locality.testing import Testbed
 
@@ -76,11 +76,15 @@ def name_of_cluster(session: xl.Session) -> str | None:
 
 
 def test_region_out_of_sight_for_a_while_is_found_again(
-    session: xl.Session, link: CutLink, slow: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+    session: xl.Session,
+    link: CutLink,
+    slow: xr.DataArray,
+    monkeypatch: pytest.MonkeyPatch,
+    set_timeouts: SetTimeouts,
 ) -> None:
     """Cut off for 5 s, the same cluster is sent again what is unfinished."""
     # On a busy machine it takes longer to be seen again.
-    monkeypatch.setattr(liveness, "RETURN_SECONDS", 60.0)
+    set_timeouts(liveness_return=60.0)
     slow.locality.compute()
     before = name_of_cluster(session)
     when = When(lambda: cut_for(link, 5.0))
@@ -101,16 +105,16 @@ def between(
     assert proxy.port is not None
     with CutLink(proxy.hostname, proxy.port) as cut:
 
-        def way_to(source: Any) -> tuple[str, Any]:
+        def route_to(source: Any) -> tuple[str, Any]:
             name = source.scheduler_address.rpartition("/")[2]
             return f"gateway://127.0.0.1:{cut.port}/{name}", source.security
 
-        monkeypatch.setattr(cluster_links, "way_to", way_to)
+        monkeypatch.setattr(cluster_links, "route_to", route_to)
         assert session.resources.links is not None
         # So that this test's way is opened.
-        session.resources.links._ways.clear()
+        session.resources.links._links.clear()
         yield cut
-        session.resources.links._ways.clear()
+        session.resources.links._links.clear()
 
 
 def test_link_between_workers_cut_for_a_while_costs_time(
@@ -156,11 +160,10 @@ def test_region_out_of_sight_for_good_is_one_error(
     testbed: Testbed,
     link: CutLink,
     slow: xr.DataArray,
-    monkeypatch: pytest.MonkeyPatch,
+    set_timeouts: SetTimeouts,
 ) -> None:
     """A region that stays away ends the run in time; its cluster is ended."""
-    monkeypatch.setattr(liveness, "RETURN_SECONDS", 4.0)
-    monkeypatch.setattr(liveness, "REOPEN_SECONDS", 4.0)
+    set_timeouts(liveness_return=4.0, reopen=4.0)
     slow.locality.compute()
     when = When(link.cut)
     started = time.monotonic()

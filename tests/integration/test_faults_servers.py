@@ -18,8 +18,8 @@ import xarray as xr
 import xr_locality as xl
 from support.hearing import IOWA, OREGON, When
 from support.polling import patience, until
+from support.set_timeouts import SetTimeouts
 from xr_locality import errors
-from xr_locality.execution import liveness
 from xr_locality.testing import Testbed
 
 
@@ -64,11 +64,10 @@ def test_restarted_gateway_costs_what_was_unfinished(
 
 
 def test_gateway_that_stays_away_is_one_error(
-    testbed: Testbed, slow: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+    testbed: Testbed, slow: xr.DataArray, set_timeouts: SetTimeouts
 ) -> None:
     """The error names the region, and the cluster that nobody could stop ends by itself."""
-    monkeypatch.setattr(liveness, "RETURN_SECONDS", 2.0)
-    monkeypatch.setattr(liveness, "REOPEN_SECONDS", 3.0)
+    set_timeouts(liveness_return=2.0, reopen=3.0)
     gateway = testbed[IOWA].gateway
     before = set(gateway.list_clusters())
     heard = When(gateway.kill)

@@ -200,7 +200,7 @@ def test_names_cannot_be_guessed(
     session.compute(difference)
     links = session.resources.links
     assert links is not None
-    opened = [way.opened for way in links._ways if way.opened is not None]
+    opened = [way.opened for way in links._links if way.opened is not None]
     assert opened
     assert len({each.name for each in opened}) == len(opened)
     assert len({each.share for each in opened}) == len(opened)

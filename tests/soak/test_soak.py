@@ -23,8 +23,8 @@ import xarray as xr
 import xr_locality as xl
 from support.cut_link import CutLink
 from support.polling import patience, until
+from support.set_timeouts import SetTimeouts
 from support.testbed_processes import processes_of
-from xr_locality.execution import liveness
 from xr_locality.execution.transport import cluster_links
 from xr_locality.testing import Testbed
 from xr_locality.testing.watchdog import marked_processes
@@ -115,11 +115,11 @@ def links_between(
             assert proxy.port is not None
             links[str(each.region)] = stack.enter_context(CutLink(proxy.hostname, proxy.port))
 
-        def way_to(source: Any) -> tuple[str, Any]:
+        def route_to(source: Any) -> tuple[str, Any]:
             name = source.scheduler_address.rpartition("/")[2]
             return f"gateway://127.0.0.1:{links[str(source.region)].port}/{name}", source.security
 
-        monkeypatch.setattr(cluster_links, "way_to", way_to)
+        monkeypatch.setattr(cluster_links, "route_to", route_to)
         yield links
 
 
@@ -127,10 +127,13 @@ def links_between(
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_many_computes_with_faults(  # noqa: PLR0915 - one story
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_timeouts: SetTimeouts,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever fails, at random: each result is right, and nothing leaks."""
-    monkeypatch.setattr(liveness, "RETURN_SECONDS", 2.0)
+    set_timeouts(liveness_return=2.0)
     chance = random.Random(SEED)
     rng = np.random.default_rng(SEED)
     told: Counter[str] = Counter()

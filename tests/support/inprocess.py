@@ -15,7 +15,7 @@ from xr_locality.display.plans import Plan
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.submission import submit, wanted_key
-from xr_locality.execution.transport.cluster_links import Opened
+from xr_locality.execution.transport.cluster_links import OpenLink
 from xr_locality.plan.model import Partition
 from xr_locality.program.executable import Program, RegionProgram
 from xr_locality.program.read_replicas import read_replicas
@@ -118,7 +118,7 @@ def _submit(program: RegionProgram) -> _Recorder:
     connection = cast(Connection, SimpleNamespace(client=client))
     partition = program.partition
     links = {
-        boundary.source: Opened(name=str(boundary.source), share=b"", relayed=False)
+        boundary.source: OpenLink(name=str(boundary.source), share=b"", relayed=False)
         for boundary in partition.fetches
     }
     submission = submit(program, connection, run=_run(partition), links=links, annotations={})

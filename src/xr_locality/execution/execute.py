@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,46 +15,48 @@ from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import LocalityError
 from xr_locality.execution.checks.preflight import Preflight
-from xr_locality.execution.gather import Kept
+from xr_locality.execution.checks.residency_check import check_residency
+from xr_locality.execution.driver import RunDriver
+from xr_locality.execution.gather import KeptResult
 from xr_locality.execution.liveness import open_again
 from xr_locality.execution.metrics.audit import Audit
+from xr_locality.execution.metrics.counters import TransferCounters
+from xr_locality.execution.metrics.read_counting import count_reads
 from xr_locality.execution.metrics.report import ReportRecord
 from xr_locality.execution.opening import open_regions
 from xr_locality.execution.parallelism import workers_for
-from xr_locality.execution.progress import Watchers
+from xr_locality.execution.progress import Callbacks
 from xr_locality.execution.run import Run
-from xr_locality.execution.transport.cluster_links import Links
+from xr_locality.execution.transport.cluster_links import ClusterLinks
 from xr_locality.execution.transport.staging import Staging
 from xr_locality.placement.costs import CostModel
 from xr_locality.program.executable import Program
 from xr_locality.regions.region import Region
+from xr_locality.runtime.timeouts import timeouts
 
 __all__ = ["execute_program"]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that an open scheduler may take to show that it is still there.
-_CHECK_SECONDS = 10.0
 
 
 async def execute_program(
     program: Program,
     *,
     pool: EndpointPool,
-    links: Links,
+    links: ClusterLinks,
     preflight: Preflight,
     audit: Audit,
     settings: Settings,
     annotations: Mapping[str, Any],
-    watchers: Watchers,
-    keep: dict[Key, Kept] | None,
+    callbacks: Callbacks,
+    keep: dict[Key, KeptResult] | None,
 ) -> tuple[dict[Any, Any], ReportRecord]:
-    """Open what a program needs, run it, and give back the workers asked for."""
+    """Open the clusters that a program needs, run it, and release the extra workers."""
     plan = program.plan
     try:
-        await pool.check(plan.regions, deadline_seconds=_CHECK_SECONDS, recent_too=False)
+        await pool.check(plan.regions, deadline_seconds=timeouts().run_check, recent_too=False)
     except LocalityError as error:
-        # Those found dead were dropped, and are opened anew below.
+        # Connections found dead were dropped, and are opened again below.
         logger.warning("%s", error)
     staging = None
     if settings.transfer == "stage" and plan.boundaries:
@@ -61,7 +64,7 @@ async def execute_program(
         staging.check(target for each in plan.boundaries for target in each.targets)
     await pool.preflight(plan.regions)
     before = set(pool.connections.values())
-    connections = await open_regions(pool, plan.regions, watchers=watchers)
+    connections = await open_regions(pool, plan.regions, callbacks=callbacks)
     audit.opened(
         {region: one.cluster_name or one.scheduler_address for region, one in connections.items()}
     )
@@ -102,28 +105,35 @@ async def execute_program(
             await pool.abandon(set(connections.values()) - before)
             raise
         audit.started = True
+        name = secrets.token_hex(4)
         run = Run(
-            program=program,
+            name=name,
+            plan=plan,
             connections=dict(connections),
-            reopen=reopen,
             links=links,
-            transfer=settings.transfer,
-            staging=staging,
-            costs=CostModel(settings.prices, links=settings.links),
-            annotations=annotations,
             retries=settings.retries,
-            watchers=watchers,
-            keep=keep,
+            callbacks=callbacks,
+            residency=check_residency(
+                plan, relay=settings.transfer == "relay", keep=keep is not None
+            ),
+            counters=TransferCounters(CostModel(settings.prices, links=settings.links)),
         )
-        async with preflight.watching(run.connections, versions=settings.version_check):
-            return await _execute(run, audit)
+        counting, counted = await asyncio.to_thread(count_reads, program, name)
+        driver = RunDriver(
+            run=run,
+            program=counting,
+            counted=counted,
+            reopen=reopen,
+            transfer=settings.transfer,
+            annotations=annotations,
+            keep=keep,
+            staging=staging,
+        )
+        try:
+            async with preflight.watching(run.connections, versions=settings.version_check):
+                return await driver.execute()
+        finally:
+            # What has crossed counts even if the run fails.
+            audit.moved(run.counters.moved)
     finally:
         await asyncio.gather(*(connection.restore(n) for connection, n in asked))
-
-
-async def _execute(run: Run, audit: Audit) -> tuple[dict[Any, Any], ReportRecord]:
-    """Run, and note what has crossed even if the run fails."""
-    try:
-        return await run.execute()
-    finally:
-        audit.moved(run.moved)

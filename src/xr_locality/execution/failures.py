@@ -1,4 +1,4 @@
-"""What went wrong in a run, said so that a user knows where and what to do."""
+"""Errors of a run, with the place where they happened and advice."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["cut_off", "explain", "unreachable"]
 async def explain(
     future: Future[Any], submission: Submission, partition: Partition
 ) -> BaseException:
-    """Say why a Future of a partition did not finish.
+    """Explain why a Future of a partition did not finish.
 
     Parameters
     ----------
     future : Future
-        The one that failed or was lost.
+        The Future that failed or was lost.
     submission : Submission
-        What its region was sent.
+        The submission of its region.
     partition : Partition
-        What its region had to do.
+        The partition of its region.
 
     Returns
     -------
@@ -49,7 +49,7 @@ async def explain(
         )
     error: BaseException = await future.exception()
     if getattr(error, "xr_locality_staging", False):
-        # Of a value that another region sends, or that this one does.
+        # The value comes from another region, or from this one.
         source = next(
             (
                 boundary.source
@@ -75,7 +75,7 @@ async def explain(
 
 
 def cut_off(source: Connection, target: Region, key: Key, why: str) -> TransferError:
-    """Say that a region's workers could not fetch a value from another."""
+    """Make the error of workers that could not fetch a value from another region."""
     region, where = source.region, source.endpoint.describe()
     return TransferError(
         f"Region {str(target)!r} could not fetch {key!r} from region {str(region)!r}, {where}: "
@@ -89,7 +89,7 @@ def cut_off(source: Connection, target: Region, key: Key, why: str) -> TransferE
 
 
 def unreachable(connection: Connection, client: Region, error: Exception) -> TransferError:
-    """Say that a region's values could not be brought to the client."""
+    """Make the error of results that could not be brought to the client."""
     region, where = connection.region, connection.endpoint.describe()
     return TransferError(
         f"Results of region {str(region)!r} could not be brought from {where}: {error}. "

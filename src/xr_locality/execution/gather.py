@@ -1,4 +1,4 @@
-"""Brings results here as they get ready, or leaves them where they are."""
+"""Gathering of results as they get ready, or keeping them in their regions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from xr_locality.endpoints.connection import Connection
 from xr_locality.execution.events import Failed, Gathered
 from xr_locality.execution.failures import unreachable
 from xr_locality.execution.liveness import find_gone
-from xr_locality.execution.state import RunState
+from xr_locality.execution.run import Run
 from xr_locality.regions.region import Region
 
-__all__ = ["Gathering", "Kept"]
+__all__ = ["KeptResult", "ResultGatherer"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Kept:
-    """A result that stays in its region: what keeps it there, the way to it, its bytes."""
+class KeptResult:
+    """Result that stays in its region: the Future that keeps it, and its bytes."""
 
     region: Region
     connection: Connection
@@ -30,49 +30,49 @@ class Kept:
 
 
 @dataclass(slots=True, kw_only=True)
-class Gathering:
-    """The results of one run, those that have arrived and those on their way.
+class ResultGatherer:
+    """Gatherer of the results of one run.
 
     Parameters
     ----------
-    state : RunState
-        How the run stands.
-    kept : dict of key to Kept, optional
-        Where to put what stays in its region. By default nothing does.
+    state : Run
+        The run.
+    kept : dict of key to KeptResult, optional
+        Filled with results that stay in their regions. By default none does.
     """
 
-    state: RunState
-    kept: dict[Key, Kept] | None = None
-    #: What has arrived.
+    state: Run
+    kept: dict[Key, KeptResult] | None = None
+    #: Results that have arrived.
     values: dict[Key, Any] = field(default_factory=dict)
-    #: What the next reply of a region is to bring, while one is on its way.
+    #: Keys for the next request to a region, while one is in transfer.
     _pending: dict[Region, list[Key]] = field(default_factory=dict)
     _asked: set[Key] = field(default_factory=set)
 
     @property
     def all_asked(self) -> bool:
-        """Whether every result has been asked for, so that all tasks have run."""
+        """Whether every result has been requested, so that all tasks have run."""
         partitions = self.state.plan.partitions
         return len(self._asked) == sum(len(partition.outputs) for partition in partitions)
 
     def take(self, region: Region, key: Key) -> None:
-        """Take a result that is ready: bring it here, or leave it to the caller there."""
+        """Take a result that is ready: gather it, or keep it in its region."""
         if self.kept is None:
             self._gather_soon(region, key)
         else:
             self._keep(self.kept, region, key)
 
-    def _keep(self, kept: dict[Key, Kept], region: Region, key: Key) -> None:
-        """Leave a result where it is, and hand its Future to the caller."""
+    def _keep(self, kept: dict[Key, KeptResult], region: Region, key: Key) -> None:
+        """Keep a result in its region, and hand its Future to the caller."""
         state = self.state
         future = state.submissions[region].outputs.pop(key)
-        kept[key] = Kept(region=region, connection=state.connections[region], future=future)
+        kept[key] = KeptResult(region=region, connection=state.connections[region], future=future)
         state.events.put_nowait(
             Gathered(region=region, keys=(key,), attempt=state.attempts[region])
         )
 
     def _gather_soon(self, region: Region, key: Key) -> None:
-        """Gather a result together with those that get ready while others travel."""
+        """Gather a result, together with others that get ready during a transfer."""
         running = region in self._pending
         self._pending.setdefault(region, []).append(key)
         if not running:
@@ -112,7 +112,7 @@ class Gathering:
         del self._pending[region]
 
     def abandon(self, region: Region) -> None:
-        """Let go of what a lost region was about to give, and of what it kept."""
+        """Drop the pending and kept results of a lost region."""
         self._pending.pop(region, None)
         if self.kept is not None:
             for key in [key for key, kept in self.kept.items() if kept.region == region]:

@@ -1,4 +1,4 @@
-"""Whether a region is still there, and coming back to one that was lost."""
+"""Liveness of regions, and reconnecting to one that was lost."""
 
 from __future__ import annotations
 
@@ -11,48 +11,32 @@ from xr_locality.endpoints.connection import Connection
 from xr_locality.endpoints.pool import EndpointPool
 from xr_locality.errors import EndpointError
 from xr_locality.regions.region import Region
+from xr_locality.runtime.timeouts import timeouts
 
-__all__ = ["ANSWER_SECONDS", "Reopening", "comes_back", "find_gone", "open_again"]
+__all__ = ["ReopenRegion", "comes_back", "find_gone", "open_again"]
 
 logger = logging.getLogger(__name__)
 
-#: Opens a region whose connection is of no use any more.
-Reopening: TypeAlias = Callable[[Region, Connection], Awaitable[Connection]]
-
-#: Seconds that a scheduler may take to show that it is there. One that is taking in a
-#: graph of a million tasks does not answer for some 20.
-ANSWER_SECONDS = 60.0
-
-#: Seconds in which a lost scheduler may be found again, before it counts as gone. A
-#: gateway's proxy is back a second after it died, a network after a few.
-RETURN_SECONDS = 15.0
-
-#: Seconds for one of the looks at it.
-_LOOK_SECONDS = 5.0
-
-#: Seconds in which a gateway that does not answer is asked again for a new cluster.
-REOPEN_SECONDS = 45.0
-
-#: Seconds between two attempts.
-_PAUSE_SECONDS = 0.5
+#: Opens a region again whose connection has failed.
+ReopenRegion: TypeAlias = Callable[[Region, Connection], Awaitable[Connection]]
 
 
 async def find_gone(connection: Connection) -> EndpointError | None:
-    """Say why a region is gone; None if it is there.
+    """Return why a region is gone; None if it answers.
 
     Parameters
     ----------
     connection : Connection
-        The way to it.
+        Its connection.
     """
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await connection.check(deadline_seconds=ANSWER_SECONDS)
+        async with asyncio.timeout(timeouts().scheduler_answer):
+            await connection.check(deadline_seconds=timeouts().scheduler_answer)
     except EndpointError as error:
         return error
     except TimeoutError:
         return connection.failure(
-            f"has not answered for {ANSWER_SECONDS:g} seconds",
+            f"has not answered for {timeouts().scheduler_answer:g} seconds",
             advice="See whether its cluster still runs.",
             reached=False,
         )
@@ -60,24 +44,24 @@ async def find_gone(connection: Connection) -> EndpointError | None:
 
 
 async def comes_back(connection: Connection) -> bool:
-    """Wait for a lost scheduler to be found again, by a client that connects again.
+    """Wait until a lost scheduler answers again, and its client has reconnected.
 
     Parameters
     ----------
     connection : Connection
-        The way to it.
+        Its connection.
 
     Returns
     -------
     bool
-        False if its gateway says that it is gone, or it is not found in time.
+        False if its gateway reports that it is gone, or it does not answer in time.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + RETURN_SECONDS
+    deadline = loop.time() + timeouts().liveness_return
     while loop.time() < deadline:
         try:
             async with asyncio.timeout_at(deadline):
-                await connection.check(deadline_seconds=_LOOK_SECONDS)
+                await connection.check(deadline_seconds=timeouts().liveness_attempt)
                 if connection.client.status == "running":
                     return True
         except TimeoutError:
@@ -85,7 +69,7 @@ async def comes_back(connection: Connection) -> bool:
         except EndpointError as error:
             if getattr(error, "reached", True):
                 return False
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(timeouts().reopen_pause)
     return False
 
 
@@ -99,7 +83,7 @@ async def open_again(pool: EndpointPool, region: Region, lost: Connection) -> Co
     region : Region
         The region.
     lost : Connection
-        The connection that is of no use any more; closed.
+        The connection that has failed; closed.
 
     Raises
     ------
@@ -107,7 +91,7 @@ async def open_again(pool: EndpointPool, region: Region, lost: Connection) -> Co
         If the region cannot be opened.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + REOPEN_SECONDS
+    deadline = loop.time() + timeouts().reopen
     pool.drop(region, lost)
     while True:
         try:
@@ -116,4 +100,4 @@ async def open_again(pool: EndpointPool, region: Region, lost: Connection) -> Co
             if getattr(error, "reached", True) or loop.time() > deadline:
                 raise
             logger.info("Opening %s again: %s", region, error)
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(timeouts().reopen_pause)

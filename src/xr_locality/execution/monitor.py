@@ -1,4 +1,4 @@
-"""Looks after regions: turns what becomes of them, and of what they were sent, into events."""
+"""Monitor of regions: reports lost clusters and finished Futures as events."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from distributed import Future, as_completed
 from xr_locality.execution.events import Computed, Failed, Fetched, Vanished
 from xr_locality.execution.failures import explain
 from xr_locality.execution.liveness import find_gone
-from xr_locality.execution.state import RunState
-from xr_locality.execution.transport.relaying import Carrying
+from xr_locality.execution.run import Run
+from xr_locality.execution.transport.relaying import RelayManager
 from xr_locality.regions.region import Region
+from xr_locality.runtime.timeouts import timeouts
 
-__all__ = ["Guarding"]
-
-#: Seconds between two looks at whether a region is still there.
-_GUARD_SECONDS = 2.0
+__all__ = ["Monitor"]
 
 #: States of a Future whose value was lost with its worker and is being computed again.
 _COMPUTED_AGAIN = ("pending", "lost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guarding:
-    """Looks after the regions of one run, each from when it is sent something.
+class Monitor:
+    """Monitor of the regions of one run, each from when it is sent tasks.
 
     Parameters
     ----------
-    state : RunState
-        How the run stands.
-    carrying : Carrying
-        Carries again what was lost with a worker.
+    state : Run
+        The run.
+    relays : RelayManager
+        Relays again values that were lost with a worker.
     """
 
-    state: RunState
-    carrying: Carrying
+    state: Run
+    relays: RelayManager
 
     def begin(self, region: Region) -> None:
-        """Look after what a region was just sent, as long as that attempt lasts."""
+        """Monitor a region and its new submission, as long as that attempt lasts."""
         state, submission = self.state, self.state.submissions[region]
         attempt = state.attempts[region]
 
@@ -55,10 +53,10 @@ class Guarding:
         state.start(self._watch(submission.outputs, region, computed), region)
         state.start(self._watch(submission.fetches, region, fetched), region)
         state.start(self._watch(submission.sends, region, lambda key: None), region)
-        state.start(self._guard(region, copies), region)
+        state.start(self._watch_region(region, copies), region)
 
     def _fetched(self, region: Region, attempt: int, copies: Counter[Key]) -> Callable[[Key], None]:
-        """Make what reports that a value has arrived, of the copy that is expected."""
+        """Make the function that reports the arrival of the expected copy of a value."""
         state, submission = self.state, self.state.submissions[region]
 
         def fetched(key: Key) -> None:
@@ -69,7 +67,7 @@ class Guarding:
         return fetched
 
     async def verify(self, region: Region, attempt: int, error: BaseException) -> None:
-        """See whether it is the region that is gone, and not a link to it."""
+        """Check whether the region itself is gone, and not only a link to it."""
         state = self.state
         if (gone := await find_gone(state.connections[region])) is not None:
             state.lose(region, attempt, gone)
@@ -114,13 +112,13 @@ class Guarding:
         else:
             state.events.put_nowait(Failed(region=region, error=error))
 
-    async def _guard(self, region: Region, copies: Counter[Key]) -> None:
-        """Look after a region until the run ends: a stopped cluster tells nobody."""
+    async def _watch_region(self, region: Region, copies: Counter[Key]) -> None:
+        """Check a region again and again: a stopped cluster sends no message."""
         state = self.state
         attempt, submission = state.attempts[region], state.submissions[region]
         fetched = self._fetched(region, attempt, copies)
         while True:
-            await asyncio.sleep(_GUARD_SECONDS)
+            await asyncio.sleep(timeouts().monitor_poll)
             if (gone := await find_gone(state.connections[region])) is not None:
                 state.lose(region, attempt, gone)
                 return
@@ -137,4 +135,4 @@ class Guarding:
                     Vanished(region=region, key=key, attempt=attempt, copy=copy)
                 )
             state.start(self._watch(vanished, region, fetched), region)
-            self.carrying.begin_again(region, vanished)
+            self.relays.begin_again(region, vanished)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from xr_locality.endpoints.endpoint import Endpoint
 from xr_locality.endpoints.ledger import Ledger
 from xr_locality.endpoints.pool import EndpointPool
-from xr_locality.execution.transport.cluster_links import Links
+from xr_locality.execution.transport.cluster_links import ClusterLinks
 from xr_locality.regions.region import Region
 from xr_locality.runtime.event_loop import BackgroundLoop
 
@@ -48,13 +48,13 @@ class ProcessResources:
         The endpoints, open or not.
     loop : BackgroundLoop
         Everything here belongs to it.
-    links : Links
+    links : ClusterLinks
         The ways between the clusters.
     """
 
     pool: EndpointPool
     loop: BackgroundLoop
-    links: Links
+    links: ClusterLinks
     _terms: _Terms
     _users: int = field(default=0)
 
@@ -109,7 +109,9 @@ def join(
                 lease_seconds=lease_seconds,
                 ledger=ledger,
             )
-            found = ProcessResources(pool=pool, loop=BackgroundLoop(), links=Links(), _terms=terms)
+            found = ProcessResources(
+                pool=pool, loop=BackgroundLoop(), links=ClusterLinks(), _terms=terms
+            )
             _all.append(found)
         found._users += 1
         return found

@@ -1,20 +1,157 @@
-"""Events for those who watch a run, and who is told of them."""
+"""Events of a run, and the callbacks that receive them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Protocol, TypeAlias
 
-__all__ = ["Callback", "Progress", "Watchers"]
+from xr_locality.regions.region import Region
+
+__all__ = [
+    "BytesMoved",
+    "Callback",
+    "Callbacks",
+    "Progress",
+    "RegionLost",
+    "RegionOpened",
+    "RegionOpening",
+    "RegionReopened",
+    "RegionStarting",
+    "RelayBegun",
+    "RunEvent",
+    "RunFailed",
+    "RunFinished",
+    "TasksDone",
+    "TasksSubmitted",
+]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionOpening:
+    """The endpoint of a region is being opened."""
+
+    what: ClassVar[str] = "opening"
+    region: Region
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionStarting:
+    """A region that is being opened waits for something."""
+
+    what: ClassVar[str] = "starting"
+    region: Region
+    endpoint: str
+    doing: str
+    seconds: float
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionOpened:
+    """A region is open."""
+
+    what: ClassVar[str] = "opened"
+    region: Region
+    endpoint: str
+    seconds: float
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksSubmitted:
+    """A region was sent its partition; `tasks` counts it before optimisation."""
+
+    what: ClassVar[str] = "submitted"
+    region: Region
+    tasks: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksDone:
+    """A region has done some of its tasks, counted after optimisation."""
+
+    what: ClassVar[str] = "progress"
+    region: Region
+    done: float
+    tasks: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytesMoved:
+    """Bytes have crossed between two regions."""
+
+    what: ClassVar[str] = "moved"
+    source: Region
+    target: Region
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayBegun:
+    """Values between two regions go by way of this machine from here on."""
+
+    what: ClassVar[str] = "relayed"
+    source: Region
+    target: Region
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionLost:
+    """The cluster of a region does not answer any more."""
+
+    what: ClassVar[str] = "lost"
+    region: Region
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionReopened:
+    """A new cluster of a lost region is open."""
+
+    what: ClassVar[str] = "reopened"
+    region: Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run has ended without an error."""
+
+    what: ClassVar[str] = "finished"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    """The run has ended with an error."""
+
+    what: ClassVar[str] = "failed"
+    error: BaseException
+
+
+RunEvent: TypeAlias = (
+    RegionOpening
+    | RegionStarting
+    | RegionOpened
+    | TasksSubmitted
+    | TasksDone
+    | BytesMoved
+    | RelayBegun
+    | RegionLost
+    | RegionReopened
+    | RunFinished
+    | RunFailed
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Something that happened in a run.
+    """Event of a run, as callbacks receive it.
 
     Attributes
     ----------
@@ -27,7 +164,7 @@ class Progress:
 
     Notes
     -----
-    In the order in which a run tells them, as far as there is one:
+    In the order in which they usually happen:
 
     ``opening``
         A region's endpoint is being opened, which may start a cluster: ``region``, and
@@ -50,10 +187,10 @@ class Progress:
         ``reason``.
     ``lost``
         A region does not answer any more, or its cluster is gone: ``region``, and the
-        ``error`` that said so. It is looked for, and opened again once.
+        ``error``. The run reconnects to it, or opens it again once.
     ``reopened``
-        It was opened again, and what is unfinished of its part is ``submitted`` again:
-        ``region``. Not told where the same cluster was found again.
+        It was opened again, and the unfinished rest of its part is ``submitted`` again:
+        ``region``. Not reported where the same cluster was found again.
     ``finished``
         The run has ended well: ``seconds``.
     ``failed``
@@ -69,7 +206,7 @@ class Progress:
 
 
 class Callback(Protocol):
-    """What watches a run: any callable that takes one event.
+    """Callable that takes one event of a run.
 
     Pass some as ``callbacks=[…]`` to :func:`xr_locality.compute`,
     :func:`xr_locality.persist` or the accessor's methods. They are called on a thread of
@@ -88,13 +225,13 @@ class Callback(Protocol):
     """
 
     def __call__(self, event: Progress, /) -> object:
-        """Take one event; what is returned is ignored."""
+        """Take one event; the return value is ignored."""
         ...
 
 
 @dataclass(slots=True, eq=False)
-class Watchers:
-    """Those who are told of a run's events.
+class Callbacks:
+    """Callbacks of a run.
 
     Parameters
     ----------
@@ -103,33 +240,42 @@ class Watchers:
     """
 
     callbacks: tuple[Callback, ...] = ()
-    #: What callbacks have raised: these are called no more.
+    #: Errors of callbacks, by their number: these are called no more.
     broken: dict[int, Exception] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return len(self.broken) < len(self.callbacks)
 
-    def tell(self, run: str, what: str, **facts: Any) -> None:
-        """Tell of one event."""
+    def report(self, event: RunEvent, *, run: str = "") -> None:
+        """Call each callback with an event.
+
+        Parameters
+        ----------
+        event : RunEvent
+            What happened.
+        run : str, optional
+            The name of the run, once it has one.
+        """
         if not self:
             return
-        event = Progress(run=run, what=what, facts=facts)
+        facts = {each.name: getattr(event, each.name) for each in fields(event)}
+        public = Progress(run=run, what=event.what, facts=facts)
         for number, callback in enumerate(self.callbacks):
             if number in self.broken:
                 continue
             try:
-                callback(event)
-            except Exception as error:  # A stranger's: it may raise anything.
+                callback(public)
+            except Exception as error:  # User code may raise anything.
                 self.broken[number] = error
                 logger.warning(
                     "Callback %s failed at %r and is called no more",
                     name_of(callback),
-                    what,
+                    event.what,
                     exc_info=True,
                 )
 
     def complaints(self) -> list[str]:
-        """Say which callbacks have failed, in a sentence each."""
+        """Return a sentence about each callback that has failed."""
         return [
             f"Callback {name_of(self.callbacks[number])} raised {type(error).__name__}: {error}. "
             "It was called no more; the run was not affected."

@@ -16,12 +16,12 @@ from dask.typing import Key
 from xr_locality.errors import ExecutionError, LocalityWarning
 from xr_locality.execution.checks.preflight import Preflight
 from xr_locality.execution.execute import execute_program
-from xr_locality.execution.gather import Kept
+from xr_locality.execution.gather import KeptResult
 from xr_locality.execution.metrics.audit import Audit
 from xr_locality.execution.metrics.report import ReportRecord
-from xr_locality.execution.progress import Callback, Watchers
+from xr_locality.execution.progress import Callback, Callbacks
 from xr_locality.execution.session_resources import SessionResources
-from xr_locality.execution.transport.cluster_links import Links
+from xr_locality.execution.transport.cluster_links import ClusterLinks
 from xr_locality.plan.model import PlanRecord
 from xr_locality.program.by_reference import hand_over_by_reference
 from xr_locality.program.executable import Program
@@ -30,14 +30,14 @@ from xr_locality.program.reopen_files import reopen_files
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.runtime.awaiting import Cancellation
 
-__all__ = ["MakeBars", "Told", "run_attended"]
+__all__ = ["GivenWarnings", "MakeBars", "run_attended"]
 
 #: Makes the progress bars of a plan that is about to run, or None for none.
 MakeBars: TypeAlias = Callable[[PlanRecord], AbstractContextManager[Callback] | None]
 
 #: What a session's user was warned of, and is not again: pairs of regions between which
 #: values go by way of this machine, and this machine, that all is computed on it.
-Told: TypeAlias = set[tuple[Region, Region] | Region]
+GivenWarnings: TypeAlias = set[tuple[Region, Region] | Region]
 
 
 def run_attended(
@@ -46,8 +46,8 @@ def run_attended(
     resources: SessionResources,
     callbacks: Sequence[Callback],
     audit: Audit,
-    keep: dict[Key, Kept] | None,
-    told: Told,
+    keep: dict[Key, KeptResult] | None,
+    told: GivenWarnings,
     make_bars: MakeBars,
 ) -> tuple[dict[Any, Any], ReportRecord]:
     """Execute a plan and wait for its end.
@@ -59,10 +59,10 @@ def run_attended(
     resources : SessionResources
         What it runs on.
     callbacks : sequence of Callback
-        Told of what happens.
+        GivenWarnings of what happens.
     audit : Audit
         Its record, with the settings of the run.
-    keep : dict of key to Kept, optional
+    keep : dict of key to KeptResult, optional
         Filled with results that stay where they are made; None brings them here.
     told : set
         What was warned of before; added to.
@@ -87,7 +87,7 @@ def run_attended(
         watching = list(callbacks)
         if bars is not None:
             watching.append(stack.enter_context(bars))
-        watchers = Watchers(tuple(watching))
+        reported = Callbacks(tuple(watching))
         execute = partial(
             execute_program,
             program,
@@ -97,7 +97,7 @@ def run_attended(
             audit=audit,
             settings=settings,
             annotations=annotations,
-            watchers=watchers,
+            callbacks=reported,
             keep=keep,
         )
         try:
@@ -111,12 +111,12 @@ def run_attended(
         finally:
             _warn_of_doubts(preflight)
     _warn_of_relays(links, told)
-    for complaint in watchers.complaints():
+    for complaint in reported.complaints():
         _warn(complaint)
     return outcome
 
 
-def _tell_if_local(plan: PlanRecord, resources: SessionResources, told: Told) -> None:
+def _tell_if_local(plan: PlanRecord, resources: SessionResources, told: GivenWarnings) -> None:
     """Say, once for a session, that everything is pulled to this machine."""
     if resources.endpoints or plan.regions != (LOCAL,) or LOCAL in told:
         return
@@ -137,7 +137,7 @@ def _warn_of_doubts(preflight: Preflight) -> None:
         _warn(doubt)
 
 
-def _warn_of_relays(links: Links, told: Told) -> None:
+def _warn_of_relays(links: ClusterLinks, told: GivenWarnings) -> None:
     """Say, once for a session, between which regions values go by way of this machine."""
     for (source, target), why in links.unreachable.items():
         if (source, target) not in told:

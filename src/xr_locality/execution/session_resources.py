@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xr_locality.endpoints import Connection, Endpoint, EndpointPool
     from xr_locality.execution.checks.preflight import Preflight
     from xr_locality.execution.process_resources import ProcessResources
-    from xr_locality.execution.transport.cluster_links import Links
+    from xr_locality.execution.transport.cluster_links import ClusterLinks
     from xr_locality.runtime.event_loop import BackgroundLoop
 
 __all__ = ["SessionResources"]
@@ -68,7 +68,7 @@ class SessionResources:
         return None if self._shared is None else self._shared.loop
 
     @property
-    def links(self) -> Links | None:
+    def links(self) -> ClusterLinks | None:
         """The ways between clusters, if any was ever needed."""
         return None if self._shared is None else self._shared.links
 
@@ -86,7 +86,7 @@ class SessionResources:
             shared, _ = self._open()
             return shared.pool, shared.loop
 
-    def open_all(self) -> tuple[EndpointPool, BackgroundLoop, Links, Preflight]:
+    def open_all(self) -> tuple[EndpointPool, BackgroundLoop, ClusterLinks, Preflight]:
         """Get all that a run needs; see :meth:`open`."""
         with self.lock:
             shared, preflight = self._open()

@@ -20,18 +20,18 @@ from xr_locality.compat.dask_graph import Task, TaskRef, is_future
 from xr_locality.endpoints.connection import Connection
 from xr_locality.execution import remote
 from xr_locality.execution.ship import Shipped
-from xr_locality.execution.transport.cluster_links import Opened
-from xr_locality.execution.transport.staging import OpenStore, Stores
+from xr_locality.execution.transport.cluster_links import OpenLink
+from xr_locality.execution.transport.staging import StoreAccess, Stores
 from xr_locality.graph.layers import holds_futures
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.program.executable import OutputGroup, RegionProgram
 from xr_locality.regions.region import Region
 
-__all__ = ["Rest", "Submission", "submit"]
+__all__ = ["Remainder", "Submission", "submit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
+class Remainder:
     """What is left of a partition that was sent before.
 
     Attributes
@@ -105,11 +105,11 @@ async def submit(
     *,
     run: str,
     annotations: Mapping[str, Any],
-    links: Mapping[Region, Opened] = MappingProxyType({}),
+    links: Mapping[Region, OpenLink] = MappingProxyType({}),
     fall_back: bool = False,
     stores: Stores | None = None,
     n_workers: int = 1,
-    rest: Rest | None = None,
+    rest: Remainder | None = None,
 ) -> Submission:
     """Send a region its program, as ``client.compute`` would, but not finalised.
 
@@ -126,7 +126,7 @@ async def submit(
         Names the run's span, and makes its keys unlike those of any other run.
     annotations : mapping
         What ``dask.annotate`` has set where the user called.
-    links : mapping of Region to Opened, optional
+    links : mapping of Region to OpenLink, optional
         How its workers reach the regions that it fetches from.
     fall_back : bool, optional
         Whether a fetch that cannot reach the other region asks for what the client
@@ -135,7 +135,7 @@ async def submit(
         Where values are staged. By default none is.
     n_workers : int, optional
         How many workers will share the work.
-    rest : Rest, optional
+    rest : Remainder, optional
         What is left of it, when it is sent again; by default all.
     """
     own = run if rest is None else f"{run}-{rest.attempt}"
@@ -176,7 +176,7 @@ class _Expression:
     fetches: Mapping[Key, Key] = field(default_factory=dict)
 
 
-def _in_groups(program: RegionProgram, own: str, rest: Rest | None) -> _Expression:
+def _in_groups(program: RegionProgram, own: str, rest: Remainder | None) -> _Expression:
     """Make what dask itself would send, under other keys: each group by its own optimiser."""
     expressions = [_expression_of(program, group, own) for group in program.groups]
     # At once: sent one after another, they would redefine the keys that they share.
@@ -234,7 +234,7 @@ async def _in_one_piece(
     own: str,
     stores: Stores | None,
     n_workers: int,
-    rest: Rest | None,
+    rest: Remainder | None,
 ) -> _Expression:
     """Make a partition with tasks that fetch what it lacks and send what others need."""
     partition = program.partition
@@ -306,7 +306,7 @@ def send_key(key: Key) -> Key:
     return f"{_SEND}-{key}"
 
 
-def mail_key(key: Key, run: str) -> Key:
+def relayed_key(key: Key, run: str) -> Key:
     """Name a boundary value that the client has relayed."""
     return remote.rename(("locality-mail", str(key)), run)
 
@@ -339,9 +339,9 @@ def _fetch_tasks(
     run: str,
     *,
     own: str,
-    links: Mapping[Region, Opened],
+    links: Mapping[Region, OpenLink],
     fall_back: bool,
-    store: OpenStore | None,
+    store: StoreAccess | None,
 ) -> dict[str, dict[Key, Task]]:
     """Make the tasks that fetch boundary values, by the layers that make these values."""
     fetching = Shipped(remote.fetch)
@@ -360,7 +360,7 @@ def _fetch_tasks(
             link.name,
             link.share,
             wanted_key(boundary, run, relayed=link.relayed),
-            mail_key(boundary.key, run) if fall_back else None,
+            relayed_key(boundary.key, run) if fall_back else None,
             remote.rename(boundary.key, own),
             facts,
             store,
@@ -370,4 +370,4 @@ def _fetch_tasks(
 
 def wanted_key(boundary: Boundary, run: str, *, relayed: bool) -> Key:
     """Name a boundary value as the scheduler that is asked for it knows it."""
-    return mail_key(boundary.key, run) if relayed else remote.rename(send_key(boundary.key), run)
+    return relayed_key(boundary.key, run) if relayed else remote.rename(send_key(boundary.key), run)

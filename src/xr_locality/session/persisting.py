@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from xr_locality.endpoints import Connection
-    from xr_locality.execution.gather import Kept
+    from xr_locality.execution.gather import KeptResult
     from xr_locality.execution.session_resources import SessionResources
 
 __all__ = ["Lifetime", "persisted_values"]
@@ -52,7 +52,7 @@ class _Pull:
 
 
 def persisted_values(
-    kept: Mapping[Key, Kept],
+    kept: Mapping[Key, KeptResult],
     *,
     plan: PlanRecord,
     resources: SessionResources,
@@ -62,7 +62,7 @@ def persisted_values(
 
     Parameters
     ----------
-    kept : mapping of key to Kept
+    kept : mapping of key to KeptResult
         The results, as the run left them.
     plan : PlanRecord
         The plan of the run.

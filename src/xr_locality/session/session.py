@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from xr_locality.display.reports import Report
     from xr_locality.endpoints.clusters import ClusterFacts
     from xr_locality.endpoints.endpoint import EndpointFacts
-    from xr_locality.execution.gather import Kept
+    from xr_locality.execution.gather import KeptResult
     from xr_locality.execution.metrics.audit import Audit
     from xr_locality.execution.progress import Callback
-    from xr_locality.execution.runner import Told
+    from xr_locality.execution.runner import GivenWarnings
 
 __all__ = ["Session", "current_session"]
 
@@ -96,7 +96,7 @@ class Session:
         #: Open clusters, event loop and links of this session, from their first use.
         self.resources = SessionResources(self._endpoints, self._settings)
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
-        self._told: Told = set()
+        self._told: GivenWarnings = set()
         #: Reports of the last runs, the latest last.
         self.reports: list[Report] = []
 
@@ -287,7 +287,7 @@ class Session:
     ) -> tuple[Any, ...]:
         if not bundle.parts:
             return bundle.rebuild([])
-        kept: dict[Key, Kept] = {}
+        kept: dict[Key, KeptResult] = {}
         with self._audit(self.settings(**policy)) as audit:
             plan = self._plan(bundle, ahead=True, results_stay=True, **policy)
             self._run(plan, callbacks, audit, keep=kept)
@@ -446,7 +446,7 @@ class Session:
         callbacks: Sequence[Callback],
         audit: Audit,
         *,
-        keep: dict[Key, Kept] | None = None,
+        keep: dict[Key, KeptResult] | None = None,
     ) -> dict[Any, Any]:
         from xr_locality.display.bars import watch
         from xr_locality.display.reports import Report

@@ -37,24 +37,13 @@ from xr_locality.graph.layers import writes_chunks
 from xr_locality.program.executable import Program, RegionProgram
 from xr_locality.regions.region import Region
 from xr_locality.regions.store import without_secrets
+from xr_locality.runtime.timeouts import timeouts
 
 __all__ = ["Preflight"]
 
 logger = logging.getLogger(__name__)
 
 _NAMES: Final = tuple(name for name in COMPARED if name != "python")
-
-#: Seconds for a scheduler and its workers to tell their versions.
-_ANSWER_SECONDS: Final = 30.0
-
-#: Seconds in which a scheduler shows that it is still there.
-_LOST_SECONDS: Final = 5.0
-
-#: Seconds between two looks, during a run, at workers that came late.
-_LATE_SECONDS: Final = 15.0
-
-#: Seconds for all reads of one region.
-_READ_SECONDS: Final = 30.0
 
 #: Before the tasks of any run.
 _PRIORITY: Final = 1000
@@ -187,7 +176,7 @@ class Preflight:
         async def watch() -> None:
             while True:
                 await self._compare_late(connections)
-                await asyncio.sleep(_LATE_SECONDS)
+                await asyncio.sleep(timeouts().late_workers_poll)
 
         watching = asyncio.create_task(watch())
         try:
@@ -291,7 +280,7 @@ class _Region:
     async def compare_late(self) -> _Answer:
         """Compare the workers that were not there at the last look."""
         try:
-            async with asyncio.timeout(_LOST_SECONDS):
+            async with asyncio.timeout(timeouts().version_lost):
                 answers = await self._worker_versions(but=self.known.workers)
         except (OSError, TimeoutError):
             # Whether it is lost is the run's to find out.
@@ -304,12 +293,13 @@ class _Region:
     ) -> None:
         """Compare versions; no code of ours is sent, for another Python might not run it."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(timeouts().version_answer):
                 answers = await ask()
         except (OSError, TimeoutError) as error:
             self.answer.problems.append(
                 self.connection.failure(
-                    f"did not tell the versions of its {who} within {_ANSWER_SECONDS:g} seconds "
+                    f"did not report the versions of its {who} within "
+                    f"{timeouts().version_answer:g} seconds "
                     f"({type(error).__name__})",
                     advice="See whether it still runs.",
                     reached=False,
@@ -347,7 +337,9 @@ class _Region:
         """Have one worker look at its packages and read a little of each source."""
         modules = sorted(self.wanted.packages) if self.versions != "ignore" else []
         reads = self.wanted.reads if self.sources != "ignore" else []
-        readiness = remote.Readiness(modules, [ship(each.try_out) for each in reads], _READ_SECONDS)
+        readiness = remote.Readiness(
+            modules, [ship(each.try_out) for each in reads], timeouts().trial_reads
+        )
         client = self.connection.client
         future: Future[Any] = client.submit(
             Shipped(readiness),
@@ -407,8 +399,8 @@ class _Region:
     async def _lost(self, error: Exception | None = None) -> EndpointError | None:
         """Say that the cluster was lost while it was looked at; None if it is there."""
         try:
-            async with asyncio.timeout(_LOST_SECONDS):
-                await self.connection.check(deadline_seconds=_LOST_SECONDS)
+            async with asyncio.timeout(timeouts().version_lost):
+                await self.connection.check(deadline_seconds=timeouts().version_lost)
                 await self._scheduler.ncores()
         except EndpointError as gone:
             return gone

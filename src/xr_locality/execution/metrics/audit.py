@@ -31,13 +31,11 @@ from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import Moved, PlanRecord
 from xr_locality.regions.region import Region
 from xr_locality.regions.store import without_secrets
+from xr_locality.runtime.timeouts import timeouts
 
 __all__ = ["Audit"]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that an object store may take to keep a record.
-_WRITE_SECONDS: Final = 30.0
 
 #: Sources of a run that are listed; the others are counted.
 _MOST_SOURCES: Final = 100
@@ -108,9 +106,9 @@ class _Prefix:
         # A store that does not answer must not hold up the caller for ever.
         thread = threading.Thread(target=put, daemon=True, name="xr-locality audit")
         thread.start()
-        thread.join(_WRITE_SECONDS)
+        thread.join(timeouts().audit_write)
         if thread.is_alive():
-            raise TimeoutError(f"no answer within {_WRITE_SECONDS:g} seconds")
+            raise TimeoutError(f"no answer within {timeouts().audit_write:g} seconds")
         if outcome:
             raise outcome[0]
 

@@ -1,29 +1,30 @@
-"""Counts what moves in a run, where it moves, and makes the report of it."""
+"""Counters of the bytes that move in a run, and the report made of them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from xr_locality.execution.metrics.read_counting import CountedReads
 from xr_locality.execution.metrics.report import RegionReport, ReportRecord
+from xr_locality.execution.progress import BytesMoved
+from xr_locality.execution.worker_messages import FetchedValue
 from xr_locality.placement.costs import CostModel
 from xr_locality.plan.model import PlanRecord
 from xr_locality.regions.region import Region
 
-__all__ = ["Tally"]
+__all__ = ["TransferCounters"]
 
 
 @dataclass(slots=True)
-class Tally:
-    """What has moved so far in one run.
+class TransferCounters:
+    """Counters of one run: bytes that have moved so far, and when.
 
     Parameters
     ----------
     costs : CostModel
-        Prices what was measured.
+        Prices the moves.
     """
 
     costs: CostModel
@@ -33,7 +34,7 @@ class Tally:
     #: Stored bytes read, by the process of workers, from where and to where.
     _reads: dict[tuple[str, Region, Region], int] = field(default_factory=dict)
     _fetched: int = 0
-    #: Seconds that fetches took, in which no slot was held and nothing computed.
+    #: Seconds of fetch tasks, during which they held no thread.
     _idle: dict[Region, float] = field(default_factory=dict)
 
     @property
@@ -66,31 +67,30 @@ class Tally:
         if began is not None:
             self._spells.setdefault(pair, []).append((began, time.monotonic()))
 
-    def add_fetch(self, told: Mapping[str, Any], *, client: Region) -> dict[str, Any]:
-        """Count what a worker tells of a value that it fetched.
+    def add_fetch(self, message: FetchedValue, *, client: Region) -> BytesMoved:
+        """Count a value that a worker has fetched.
 
         Parameters
         ----------
-        told : mapping
-            What it told: ``source``, ``target``, ``relayed``, ``nbytes``, ``waited_seconds``
-            and ``moved_seconds``.
+        message : FetchedValue
+            The message of the worker.
         client : Region
-            Where a relayed value came from.
+            The region that a relayed value came from.
 
         Returns
         -------
-        dict
-            ``source``, ``target`` and ``nbytes``, for those who watch.
+        BytesMoved
+            For callbacks.
         """
-        source, target = Region.parse(told["source"]), Region.parse(told["target"])
-        if told["relayed"]:
+        source, target = message.source, message.target
+        if message.relayed:
             source = client
-        began = time.monotonic() - told["moved_seconds"]
-        self.add(source, target, told["nbytes"], began=began)
-        idle = told["waited_seconds"] + told["moved_seconds"]
+        began = time.monotonic() - message.moved_seconds
+        self.add(source, target, message.nbytes, began=began)
+        idle = message.waited_seconds + message.moved_seconds
         self._idle[target] = self._idle.get(target, 0.0) + idle
         self._fetched += 1
-        return {"source": source, "target": target, "nbytes": told["nbytes"]}
+        return BytesMoved(source=source, target=target, nbytes=message.nbytes)
 
     def add_read(self, process: str, source: Region, target: Region, total: int) -> int:
         """Count stored bytes that a process of workers has read.
@@ -102,12 +102,12 @@ class Tally:
         source, target : Region
             Where the store is, and the workers.
         total : int
-            Bytes that the process has read in all so far.
+            Bytes that the process has read so far.
 
         Returns
         -------
         int
-            How many more these are than was known.
+            How many of them are new.
         """
         before = self._reads.get((process, source, target), 0)
         self._reads[process, source, target] = max(before, total)
@@ -126,13 +126,13 @@ class Tally:
         Parameters
         ----------
         plan : PlanRecord
-            What was predicted.
+            The plan of the run.
         seconds : float
             How long it took.
         measured : mapping of Region to mapping
-            What each scheduler says that the run's tasks have done.
+            Tasks and seconds by region, as the schedulers count them.
         counted : CountedReads
-            What workers have counted of what they read.
+            Where workers count what they read.
         """
         remote: dict[tuple[Region, Region], int | None] = {}
         read: dict[Region, int] = dict.fromkeys(counted.regions, 0)

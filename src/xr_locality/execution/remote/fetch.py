@@ -100,7 +100,7 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
     link: str,
     share: bytes,
     wanted: Key,
-    mailed: Key | None,
+    relayed_key: Key | None,
     own: Key,
     facts: Mapping[str, Any],
     store: tuple[str, bytes] | None = None,
@@ -119,7 +119,7 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
         Reveals the address in the plugin.
     wanted : key
         The value's key on the scheduler that the link leads to.
-    mailed : key or None
+    relayed_key : key or None
         Its key on the scheduler of this cluster once the client has relayed it: the task
         asks there where the other scheduler is unreachable; None to fail then.
     own : key
@@ -147,7 +147,7 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
             if plugin is None:
                 raise LinkError("the link is being replaced", met=True)
             if relayed and not facts["relayed"]:
-                value_client, key = plugin.open_relayed(worker), mailed
+                value_client, key = plugin.open_relayed(worker), relayed_key
             else:
                 value_client, key = plugin.open(share, worker), plugin.name_of(wanted, facts["run"])
             received = await value_client.get(key, is_wanted)
@@ -165,7 +165,7 @@ async def fetch(  # noqa: PLR0917 - the arguments of a task
                 attempt = plugin.attempts.get(facts["run"], 0)
                 trouble = {"unreachable": str(error), "met": met, "tried": tried}
                 worker.log_event(TOPIC, {**facts, "key": own, "attempt": attempt, **trouble})
-                relayed = relayed or (mailed is not None and not met)
+                relayed = relayed or (relayed_key is not None and not met)
             await asyncio.sleep(_AGAIN_SECONDS)
     if received is None:
         return None

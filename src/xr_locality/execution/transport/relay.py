@@ -1,4 +1,4 @@
-"""Carries boundary values through this process, within a window of bytes."""
+"""Relay of boundary values through this process, within a window of bytes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from distributed import Future
 from xr_locality.endpoints.connection import Connection
 from xr_locality.errors import EndpointError
 from xr_locality.execution import remote
+from xr_locality.runtime.timeouts import timeouts
 
-__all__ = ["Relay"]
-#: Seconds that a cluster may take to have a worker that takes a value.
-_WORKER_SECONDS = 300
+__all__ = ["ValueRelay"]
 
 
 @dataclass(slots=True)
-class _Mailer:
-    """Puts values on one cluster: what gathers while some are sent goes together."""
+class _Scatterer:
+    """Scatters values to one cluster: values queued meanwhile are sent together."""
 
     target: Connection
     queued: dict[Key, Any] = field(default_factory=dict)
@@ -29,7 +28,7 @@ class _Mailer:
     sending: asyncio.Task[None] | None = None
 
     async def send(self, name: Key, value: Any) -> Future[Any]:
-        """Put a value there, and get the Future that keeps it."""
+        """Scatter a value, and return the Future that keeps it."""
         self.queued[name] = value
         self.sent[name] = asyncio.get_running_loop().create_future()
         if self.sending is None or self.sending.done():
@@ -43,10 +42,10 @@ class _Mailer:
                 client = self.target.client
                 # Not direct: of a gateway's cluster only the scheduler can be reached.
                 held = await client.scatter(
-                    values, hash=False, direct=False, timeout=_WORKER_SECONDS
+                    values, hash=False, direct=False, timeout=timeouts().relay_worker
                 )
                 await getattr(client.scheduler, remote.NOTICE)(keys=list(values))
-            except Exception as error:  # noqa: BLE001 - handed to those who wait
+            except Exception as error:  # noqa: BLE001 - raised where the values are awaited
                 for name in values:
                     self.sent.pop(name).set_exception(error)
                 continue
@@ -57,18 +56,18 @@ class _Mailer:
 
 
 @dataclass(slots=True, kw_only=True)
-class Relay:
-    """Carries the boundary values of one run that cannot go from region to region.
+class ValueRelay:
+    """Relay of the boundary values of one run.
 
-    What has come and has not gone on yet fills the window of the value_client that it came
-    by, and nothing more is asked for while that is full.
+    Values that have arrived and were not sent on yet fill the window of the value client;
+    while it is full, no value is requested.
     """
 
-    _mailers: dict[int, _Mailer] = field(default_factory=dict)
-    #: What keeps the values on the clusters that fetch them.
-    _mailed: dict[tuple[int, Key], Future[Any]] = field(default_factory=dict)
+    _scatterers: dict[int, _Scatterer] = field(default_factory=dict)
+    #: Futures that keep the values on the clusters that fetch them.
+    _relayed: dict[tuple[int, Key], Future[Any]] = field(default_factory=dict)
 
-    async def carry(
+    async def relay(
         self,
         value_client: remote.ValueClient,
         wanted: Key,
@@ -76,12 +75,12 @@ class Relay:
         name: Key,
         targets: Iterable[Connection],
     ) -> tuple[int, bool]:
-        """Carry one value from a cluster to others, as it is packed.
+        """Relay one value from a cluster to others, still packed.
 
         Parameters
         ----------
         value_client : ValueClient
-            The way to the cluster that makes it.
+            Client of the cluster that computes it.
         wanted, name : key
             Its key there, and the one that it gets on the others.
         targets : iterable of Connection
@@ -92,25 +91,25 @@ class Relay:
         nbytes : int
             Its bytes as serialised.
         is_receipt : bool
-            Whether it only tells where the value has been staged.
+            Whether it is only the receipt of a staged value.
 
         Raises
         ------
         ConnectionError
-            If one of them is out of reach.
+            If a cluster is unreachable.
         Exception
-            What the value raised while it was deserialised.
+            As raised by deserialising the value.
         """
         received = await value_client.get(wanted, lambda: True)
         assert received is not None
         try:
             for target in targets:
-                mailer = self._mailers.setdefault(id(target), _Mailer(target))
+                scatterer = self._scatterers.setdefault(id(target), _Scatterer(target))
                 try:
-                    held = await mailer.send(name, received.value)
-                    self._mailed[id(target), name] = held
+                    held = await scatterer.send(name, received.value)
+                    self._relayed[id(target), name] = held
                 except Exception as error:
-                    # A client that has lost its scheduler raises what it likes.
+                    # A client that has lost its scheduler may raise any error.
                     if not isinstance(error, OSError | TimeoutError) and _is_open(target):
                         raise
                     raise remote.LinkError(f"{type(error).__name__}: {error}", met=True) from error
@@ -119,21 +118,21 @@ class Relay:
         return received.nbytes, remote.is_receipt(received.value)
 
     def find_lost(self, target: Connection) -> set[Key]:
-        """List what was put on a cluster and was lost with the worker that held it."""
+        """List the values on a cluster that were lost with their worker."""
         return {
             name
-            for (identity, name), future in self._mailed.items()
+            for (identity, name), future in self._relayed.items()
             if identity == id(target) and future.status != "finished"
         }
 
     def close(self) -> None:
-        """Let the clusters forget what they were sent; may be called twice."""
-        for mailer in self._mailers.values():
-            if mailer.sending is not None:
-                mailer.sending.cancel()
-        for future in self._mailed.values():
+        """Release the relayed values; may be called twice."""
+        for scatterer in self._scatterers.values():
+            if scatterer.sending is not None:
+                scatterer.sending.cancel()
+        for future in self._relayed.values():
             future.release()
-        self._mailed.clear()
+        self._relayed.clear()
 
 
 def _is_open(connection: Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Carries boundary values through this process where they cannot go from region to region."""
+"""Manager of relays: boundary values that cannot go from region to region."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from dask.typing import Key
 
@@ -16,42 +15,44 @@ from xr_locality.execution import remote
 from xr_locality.execution.events import Failed, Unreached
 from xr_locality.execution.failures import cut_off, unreachable
 from xr_locality.execution.liveness import find_gone
-from xr_locality.execution.state import RunState
-from xr_locality.execution.submission import mail_key, wanted_key
+from xr_locality.execution.progress import RelayBegun
+from xr_locality.execution.run import Run
+from xr_locality.execution.submission import relayed_key, wanted_key
 from xr_locality.execution.transport.cluster_links import can_dial
-from xr_locality.execution.transport.relay import Relay
+from xr_locality.execution.transport.relay import ValueRelay
+from xr_locality.execution.worker_messages import FetchFailure
 from xr_locality.plan.model import Boundary
 from xr_locality.regions.region import Region
 
-__all__ = ["Carrying"]
+__all__ = ["RelayManager"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
-class Carrying:
-    """Decides which boundary values of one run this process carries, and carries them.
+class RelayManager:
+    """Manager of the boundary values of one run that this process relays.
 
     Parameters
     ----------
-    state : RunState
-        How the run stands.
+    state : Run
+        The run.
     transfer : {"direct", "relay", "stage", "auto"}
         How values cross.
     """
 
-    state: RunState
+    state: Run
     transfer: Transfer
-    _relay: Relay = field(default_factory=Relay)
-    #: Pairs of regions, source first, whose values this process carries.
-    _apart: set[tuple[Region, Region]] = field(default_factory=set)
-    #: Values that workers have asked this process to carry, and where to.
-    _carried: set[tuple[Key, Region]] = field(default_factory=set)
+    _relay: ValueRelay = field(default_factory=ValueRelay)
+    #: Pairs of regions, source first, whose values this process relays.
+    _relayed_pairs: set[tuple[Region, Region]] = field(default_factory=set)
+    #: Values that this process relays because a worker could not fetch them, and the region.
+    _fallen_back: set[tuple[Key, Region]] = field(default_factory=set)
 
     def take_over(self, source: Region, target: Region) -> bool:
-        """Say whether this process carries what one region sends another, from here on."""
+        """Whether this process relays the values of one region to another, from here on."""
         if self._is_relayed(source, target):
-            self._apart.add((source, target))
+            self._relayed_pairs.add((source, target))
             return True
         return False
 
@@ -64,9 +65,9 @@ class Carrying:
         )
 
     def begin(self, regions: Collection[Region]) -> None:
-        """Carry what regions send each other that cannot reach each other.
+        """Relay values between regions that cannot reach each other.
 
-        What one of `regions` makes, or takes, as far as it has just been sent.
+        Only values that one of `regions`, which were just sent tasks, makes or takes.
         """
         for boundary in self.state.plan.boundaries:
             source = boundary.source
@@ -77,14 +78,17 @@ class Carrying:
                 target
                 for target in boundary.targets
                 if (source in regions or target in regions)
-                and self._is_carried(boundary, target)
+                and self._is_relayed_to(boundary, target)
                 and self._waits(boundary, target)
             ]
             if targets:
-                self.state.start(self._carry(boundary, targets), source)
+                self.state.start(self._relay_value(boundary, targets), source)
 
-    def _is_carried(self, boundary: Boundary, target: Region) -> bool:
-        return (boundary.source, target) in self._apart or (boundary.key, target) in self._carried
+    def _is_relayed_to(self, boundary: Boundary, target: Region) -> bool:
+        return (boundary.source, target) in self._relayed_pairs or (
+            boundary.key,
+            target,
+        ) in self._fallen_back
 
     def _waits(self, boundary: Boundary, target: Region) -> bool:
         """Whether a region takes a value that has not arrived there."""
@@ -96,23 +100,23 @@ class Carrying:
         )
 
     def begin_again(self, target: Region, keys: Collection[Key]) -> None:
-        """Carry once more what a region has lost with the worker that held it."""
+        """Relay again the values that a region has lost with a worker."""
         state = self.state
         lost = self._relay.find_lost(state.connections[target])
         for boundary in state.plan.boundaries:
-            if target not in boundary.targets or not self._is_carried(boundary, target):
+            if target not in boundary.targets or not self._is_relayed_to(boundary, target):
                 continue
             making = state.submissions.get(boundary.source)
-            mailed = mail_key(boundary.key, state.name)
+            name = relayed_key(boundary.key, state.name)
             if (
                 making is not None
                 and boundary.key in making.sends
-                and (boundary.key in keys or (mailed in lost and self._waits(boundary, target)))
+                and (boundary.key in keys or (name in lost and self._waits(boundary, target)))
             ):
-                state.start(self._carry(boundary, [target]), boundary.source)
+                state.start(self._relay_value(boundary, [target]), boundary.source)
 
-    async def _carry(self, boundary: Boundary, targets: list[Region]) -> None:
-        """Carry a boundary value through this process to those who wait for it."""
+    async def _relay_value(self, boundary: Boundary, targets: list[Region]) -> None:
+        """Relay a boundary value to the regions that wait for it."""
         state, source = self.state, boundary.source
         state.check(source, state.plan.client, boundary.key, why="boundary")
         began = time.monotonic()
@@ -121,10 +125,10 @@ class Carrying:
         if attempts[source]:
             wanted = remote.rename(wanted, str(attempts[source]))
         try:
-            nbytes, is_receipt = await self._relay.carry(
+            nbytes, is_receipt = await self._relay.relay(
                 state.links.value_client(state.connections[source]),
                 wanted,
-                name=mail_key(boundary.key, state.name),
+                name=relayed_key(boundary.key, state.name),
                 targets=[state.connections[target] for target in targets],
             )
         except Exception as error:  # noqa: BLE001 - ends the run, or a region
@@ -136,14 +140,14 @@ class Carrying:
             return
         state.crossed(source, state.plan.client, nbytes, began=began)
         if is_receipt:
-            # Those who fetch tell of the value, not of this.
+            # Fetch tasks report the value itself, not its receipt.
             for target in targets:
                 state.crossed(state.plan.client, target, nbytes)
 
     async def _find_cut(
         self, boundary: Boundary, attempts: Mapping[Region, int], error: Exception
     ) -> None:
-        """Say why a value could not be carried: for a region that is gone, or a link."""
+        """Find why a value could not be relayed: a region is gone, or a link is cut."""
         state = self.state
         regions = list(attempts)
         gone = await asyncio.gather(*(find_gone(state.connections[each]) for each in regions))
@@ -155,46 +159,45 @@ class Carrying:
             cut = unreachable(state.connections[boundary.source], state.plan.client, error)
             state.events.put_nowait(Failed(region=boundary.source, error=cut))
         elif gone[0] is None and rest:
-            state.start(self._carry(boundary, rest), boundary.source)
+            state.start(self._relay_value(boundary, rest), boundary.source)
 
-    def hear(self, told: Mapping[str, Any]) -> None:
-        """Hear of a fetch that has no answer."""
-        state = self.state
-        source, target = Region.parse(told["source"]), Region.parse(told["target"])
+    def handle_failure(self, failure: FetchFailure) -> None:
+        """Handle a fetch task that got no answer: relay its value, or report it."""
+        state, source, target = self.state, failure.source, failure.target
         submission = state.submissions.get(target)
         fetches = {} if submission is None else submission.fetches
-        found = [key for key, future in fetches.items() if future.key == told["key"]]
+        found = [key for key, future in fetches.items() if future.key == failure.key]
         if not found or source not in state.attempts:
             # Of an attempt that is over.
             return
         (key,) = found
         boundary = next(each for each in state.plan.boundaries if each.key == key)
-        if not told["met"] and self.transfer == "auto" and not told["relayed"]:
-            state.start(self._fall_back(boundary, target, told["unreachable"]), target)
+        if not failure.met and self.transfer == "auto" and not failure.relayed:
+            state.start(self._fall_back(boundary, target, failure.reason), target)
             return
-        tried = told["tried"] if told["met"] else state.retries + 1
-        error = cut_off(state.connections[source], target, key, told["unreachable"])
-        error.facts["met"] = told["met"]
+        tried = failure.tried if failure.met else state.retries + 1
+        error = cut_off(state.connections[source], target, key, failure.reason)
+        error.facts["met"] = failure.met
         state.events.put_nowait(
             Unreached(
                 region=target,
                 key=key,
                 source=source,
-                attempt=told["attempt"],
+                attempt=failure.attempt,
                 tried=tried,
                 error=error,
             )
         )
 
     async def _fall_back(self, boundary: Boundary, target: Region, why: str) -> None:
-        """Carry a value to a worker that does not reach the region that has it."""
+        """Relay a value to a region whose worker does not reach its source."""
         state, source = self.state, boundary.source
-        if (boundary.key, target) in self._carried:
+        if (boundary.key, target) in self._fallen_back:
             return
-        self._carried.add((boundary.key, target))
+        self._fallen_back.add((boundary.key, target))
         attempt = state.attempts[source]
         if (gone := await find_gone(state.connections[source])) is not None:
-            # Carried once it is opened again.
+            # Relayed once it is opened again.
             state.lose(source, attempt, gone)
             return
         if (source, target) not in state.links.unreachable:
@@ -205,10 +208,10 @@ class Carrying:
                 target,
                 why,
             )
-            state.tell("relayed", source=source, target=target, reason=why)
+            state.report(RelayBegun(source=source, target=target, reason=why))
         if attempt == state.attempts[source] and source in state.submissions:
-            state.start(self._carry(boundary, [target]), source)
+            state.start(self._relay_value(boundary, [target]), source)
 
     def close(self) -> None:
-        """Let the regions forget what they were brought; may be called twice."""
+        """Release the relayed values on all clusters; may be called twice."""
         self._relay.close()

@@ -23,7 +23,7 @@ from xr_locality.execution.ship import ShippedPlugin
 from xr_locality.plan.model import Partition, PlanRecord
 from xr_locality.regions.region import Region
 
-__all__ = ["PREFIX", "OpenStore", "Staging", "Stores"]
+__all__ = ["PREFIX", "Staging", "StoreAccess", "Stores"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _DELETIONS, _PAUSE_SECONDS = 5, 0.2
 PREFIX = "xr-locality-staged-"
 
 #: Name and key of the plugin by which a cluster's workers reach a store.
-OpenStore: TypeAlias = tuple[str, bytes]
+StoreAccess: TypeAlias = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,14 @@ class Stores:
 
     Attributes
     ----------
-    own : OpenStore or None
+    own : StoreAccess or None
         Where it reads what it fetches.
-    beside : mapping of key to mapping of str to OpenStore
+    beside : mapping of key to mapping of str to StoreAccess
         For each value that it sends, the stores of the regions that need it.
     """
 
-    own: OpenStore | None
-    beside: Mapping[Key, Mapping[str, OpenStore]]
+    own: StoreAccess | None
+    beside: Mapping[Key, Mapping[str, StoreAccess]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Staging:
             },
         )
 
-    async def _give(self, connection: Connection, region: Region) -> OpenStore:
+    async def _give(self, connection: Connection, region: Region) -> StoreAccess:
         share = secrets.token_bytes(32)
         store = self.stores[str(region)]
         route = (f"{store['url'].rstrip('/')}/{self._folder}", dict(store["storage_options"]))
