@@ -1,4 +1,4 @@
-"""What the state machine of a run is told, and what it tells: events and instructions."""
+"""Events of a run, and the instructions with which its state machine answers."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopen:
-    """Come back to a region; to a new cluster only if `anew`."""
+    """Reconnect to a region; to a new cluster only if `anew`."""
 
     region: Region
     anew: bool
@@ -165,7 +165,7 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verify:
-    """See whether a region is still there: if not it is lost, if so this error ends the run."""
+    """Check whether a region is still there: if not it is lost, if so this error ends the run."""
 
     region: Region
     attempt: int
@@ -182,7 +182,7 @@ class Gather:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Let a region forget boundary values, made or fetched, that nobody needs any more."""
+    """Release boundary values of a region, made or fetched, that are not needed any more."""
 
     region: Region
     sends: frozenset[Key]

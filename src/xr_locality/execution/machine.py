@@ -8,7 +8,7 @@ region that is lost, and how a run ends.
 A lost region is opened again, and the part of its partition that is unfinished is
 submitted again: results that have not arrived, and boundary values that others
 have not fetched. What has arrived stays. Each submission of a region is an
-attempt, with keys of its own; what is told of an earlier attempt is not heard.
+attempt, with keys of its own; events of an earlier attempt change nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _State(enum.Enum):
     #: Lost, and nothing of it is needed, so far.
     AWAY = "away"
     REOPENING = "reopening"
-    #: Nobody needs anything of it any more.
+    #: None of its values is needed any more.
     COMPLETE = "complete"
 
 
@@ -165,9 +165,9 @@ class RunMachine:
         return submits if self._owes() else [*submits, *self._end(None)]
 
     def handle(self, event: Event) -> list[Instruction]:
-        """Take in one event; tell what to do about it.
+        """Handle one event, and return the instructions that follow.
 
-        Events after the end, events told twice, and events of attempts that are over
+        Events after the end, events repeated, and events of attempts that are over
         change nothing.
         """
         if self.ended:
@@ -252,12 +252,12 @@ class RunMachine:
         return [Verify(region=source, attempt=attempt, error=event.error)]
 
     def _demand(self, *, back: Region | None = None) -> list[Instruction]:
-        """See that somebody makes what is needed.
+        """Have every value that is needed computed.
 
         Regions that are away are opened again where something of theirs is needed;
         those that run and do not make it, because it was there, start again.
         """
-        told: dict[Region, Instruction] = {}
+        instructions: dict[Region, Instruction] = {}
         changed = True
         while changed:
             changed = False
@@ -265,17 +265,19 @@ class RunMachine:
                 wanted = self._wanted(region)
                 if part.state is _State.AWAY and (part.owed or wanted):
                     if region == back:
-                        told[region] = self._submit(region, wanted)
+                        instructions[region] = self._submit(region, wanted)
                     elif part.returned > self.retries:
                         return self._end(part.error)
                     else:
                         part.state = _State.REOPENING
-                        told[region] = Reopen(region=region, anew=part.reopened < self.reopenings)
+                        instructions[region] = Reopen(
+                            region=region, anew=part.reopened < self.reopenings
+                        )
                     changed = True
                 elif part.state is _State.RUNNING and not wanted <= part.makes:
-                    told[region] = self._submit(region, wanted)
+                    instructions[region] = self._submit(region, wanted)
                     changed = True
-        return list(told.values())
+        return list(instructions.values())
 
     def _wanted(self, region: Region) -> set[Key]:
         """List a region's boundary values that others need and do not have."""

@@ -47,7 +47,7 @@ def run_attended(
     callbacks: Sequence[Callback],
     audit: Audit,
     keep: dict[Key, KeptResult] | None,
-    told: GivenWarnings,
+    given: GivenWarnings,
     make_bars: MakeBars,
 ) -> tuple[dict[Any, Any], ReportRecord]:
     """Execute a plan and wait for its end.
@@ -64,8 +64,8 @@ def run_attended(
         Its record, with the settings of the run.
     keep : dict of key to KeptResult, optional
         Filled with results that stay where they are made; None brings them here.
-    told : set
-        What was warned of before; added to.
+    given : set
+        Warnings that the session has given; added to.
     make_bars : callable
         Makes progress bars, or none.
 
@@ -77,7 +77,7 @@ def run_attended(
         What was measured.
     """
     settings, audit.plan = audit.settings, plan
-    _tell_if_local(plan, resources, told)
+    _warn_if_local(plan, resources, given)
     program = reopen_files(hand_over_by_reference(read_replicas(Program.of(plan))))
     pool, loop, links, preflight = resources.open_all()
     annotations = dict(get_annotations())
@@ -110,19 +110,19 @@ def run_attended(
             ) from error
         finally:
             _warn_of_doubts(preflight)
-    _warn_of_relays(links, told)
+    _warn_of_relays(links, given)
     for complaint in reported.complaints():
         _warn(complaint)
     return outcome
 
 
-def _tell_if_local(plan: PlanRecord, resources: SessionResources, told: GivenWarnings) -> None:
-    """Say, once for a session, that everything is pulled to this machine."""
-    if resources.endpoints or plan.regions != (LOCAL,) or LOCAL in told:
+def _warn_if_local(plan: PlanRecord, resources: SessionResources, given: GivenWarnings) -> None:
+    """Warn, once in a session, that all data are pulled to this machine."""
+    if resources.endpoints or plan.regions != (LOCAL,) or LOCAL in given:
         return
     pulled = [each for each in plan.sources if each.region not in (LOCAL, None)]
     if pulled:
-        told.add(LOCAL)
+        given.add(LOCAL)
         sources = ", ".join(f"{each.url} ({each.region})" for each in pulled)
         _warn(
             "No endpoint is configured: computing on this machine, which pulls "
@@ -131,17 +131,17 @@ def _tell_if_local(plan: PlanRecord, resources: SessionResources, told: GivenWar
 
 
 def _warn_of_doubts(preflight: Preflight) -> None:
-    """Warn of what was found in clusters that may spoil a run."""
+    """Warn of differences in clusters that may break a run."""
     doubts, preflight.doubts = preflight.doubts, []
     for doubt in doubts:
         _warn(doubt)
 
 
-def _warn_of_relays(links: ClusterLinks, told: GivenWarnings) -> None:
-    """Say, once for a session, between which regions values go by way of this machine."""
+def _warn_of_relays(links: ClusterLinks, given: GivenWarnings) -> None:
+    """Warn, once in a session, between which regions this machine relays values."""
     for (source, target), why in links.unreachable.items():
-        if (source, target) not in told:
-            told.add((source, target))
+        if (source, target) not in given:
+            given.add((source, target))
             _warn(
                 f"Workers of region {str(target)!r} do not reach region {str(source)!r}: "
                 f"{why}. Values that cross from it to them go by way of this machine from "

@@ -1,4 +1,4 @@
-"""What one session holds: its share of the clusters, and what runs on them."""
+"""Resources of one session: its share of the clusters, and the runs on them."""
 
 from __future__ import annotations
 
@@ -188,10 +188,10 @@ class SessionResources:
         )
 
 
-#: Those that have something open: whoever has forgotten them, they are to be closed.
+#: Resources that have something open: they are closed at exit, though no session holds them.
 _open: set[SessionResources] = set()
 
-#: All that somebody holds.
+#: All resources that a session holds.
 _all: weakref.WeakSet[SessionResources] = weakref.WeakSet()
 
 

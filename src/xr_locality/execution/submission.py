@@ -83,7 +83,7 @@ class Submission:
         return [*self.outputs.values(), *self.sends.values(), *self.fetches.values()]
 
     def release(self, *, sends: frozenset[Key], fetches: frozenset[Key]) -> None:
-        """Let the region forget boundary values that nobody needs any more."""
+        """Release boundary values that are not needed any more."""
         for held, keys in ((self.sends, sends), (self.fetches, fetches)):
             for key in keys:
                 if (future := held.pop(key, None)) is not None:
@@ -326,7 +326,7 @@ def _send_tasks(sends: Mapping[Key, Key]) -> dict[Key, Task]:
 
 
 def _stage_tasks(sends: Mapping[Key, Key], stores: Stores) -> dict[Key, Task]:
-    """Make the tasks that write boundary values beside those who need them."""
+    """Make the tasks that write boundary values to stores in the regions that need them."""
     staging = Shipped(remote.stage)
     return {
         name: Task(name, staging, TaskRef(key), dict(stores.beside[key]), str(key))

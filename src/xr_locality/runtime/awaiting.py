@@ -1,4 +1,4 @@
-"""Makes synchronous calls awaitable: each in a thread of its own, cancelled with its awaiter."""
+"""Awaitable synchronous calls: each in a thread of its own, cancelled with its awaiter."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _TIDY_SECONDS: Final = 15.0
 
 
 class Cancellation:
-    """Whether a call has been given up by who awaited it, and what is to be cancelled then."""
+    """Cancellation of an awaited call, and the functions that it calls."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cancels: list[Callable[[], object]] = []
-        #: Whether it has been given up.
+        #: Whether the call has been cancelled.
         self.requested = False
 
     @staticmethod
     def current() -> Cancellation | None:
-        """Get that of the call that this code is part of; None if nobody awaits it."""
+        """Return that of the enclosing call; None if the call is not awaited."""
         return _current.get()
 
     @contextmanager
     def cancelling(self, cancel: Callable[[], object]) -> Iterator[None]:
-        """Have something called, inside, when the call is given up, or at once if it has been."""
+        """Call a function if the call is cancelled inside, or at once if it has been."""
         with self._lock:
             self._cancels.append(cancel)
             late = self.requested
@@ -52,7 +52,7 @@ class Cancellation:
                 self._cancels.remove(cancel)
 
     def request(self) -> None:
-        """Give the call up; from any thread."""
+        """Cancel the call; from any thread."""
         with self._lock:
             self.requested = True
             cancels = list(self._cancels)
@@ -68,7 +68,7 @@ def awaited(
 ) -> Coroutine[Any, Any, T]:
     """Give what calls a function when it is awaited, without blocking the event loop.
 
-    The function sees the context variables of whoever calls this. Not the event
+    The function sees the context variables of the caller. Not the event
     loop's own threads: those are few, and the function waits for most of its time.
 
     Cancelling the await cancels what the function then runs on a
@@ -100,7 +100,7 @@ async def _await(context: Context, function: Callable[[], T]) -> T:
             outcome.set_result(function())
         except BaseException as error:  # noqa: BLE001 - handed to the awaiter as it is
             outcome.set_exception(error)
-        with suppress(RuntimeError):  # The loop has been closed: nobody awaits it any more.
+        with suppress(RuntimeError):  # The loop is closed, and awaits nothing.
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(

@@ -1,4 +1,4 @@
-"""Pickles code by value, so that it runs where xr-locality is not installed."""
+"""Pickling of code by value, so that it runs where xr-locality is not installed."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Session:
         #: Open clusters, event loop and links of this session, from their first use.
         self.resources = SessionResources(self._endpoints, self._settings)
         self._tokens: list[Token[weakref.ref[Session] | None]] = []
-        self._told: GivenWarnings = set()
+        self._given_warnings: GivenWarnings = set()
         #: Reports of the last runs, the latest last.
         self.reports: list[Report] = []
 
@@ -458,7 +458,7 @@ class Session:
             callbacks=callbacks,
             audit=audit,
             keep=keep,
-            told=self._told,
+            given=self._given_warnings,
             make_bars=partial(watch, audit.settings.progress),
         )
         report = Report.from_record(record, plan=plan)

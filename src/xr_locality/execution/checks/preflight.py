@@ -58,7 +58,7 @@ class _Known:
 
     versions: bool = False
     #: What was said of its versions, once.
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
     #: Addresses of workers whose versions were compared.
     workers: set[str] = field(default_factory=set)
@@ -91,7 +91,7 @@ class Preflight:
     Attributes
     ----------
     doubts : list of str
-        What is worth a warning; taken out by whoever warns.
+        Texts of warnings; the runner takes them out and warns.
     """
 
     doubts: list[str] = field(default_factory=list)
@@ -457,6 +457,6 @@ class _Region:
             self.answer.problems.append(EndpointError(str(problem), **problem.facts, **facts))
 
     def _doubt(self, text: str) -> None:
-        if text not in self.known.told:
-            self.known.told.add(text)
+        if text not in self.known.reported:
+            self.known.reported.add(text)
             self.answer.doubts.append(text)

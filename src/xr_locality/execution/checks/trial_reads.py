@@ -48,7 +48,7 @@ def reads_of(layers: Iterable[Layer]) -> list[Read]:
     -------
     list of Read
         One for each source, in the order met, of at most 20 in a bucket. Kinds of objects
-        that nobody knows how to read a little of are left out.
+        of which no small read is known are left out.
     """
     objects = (held for layer in layers for held in embedded_objects(layer))
     reads: dict[Store, Read] = {}

@@ -120,7 +120,7 @@ class Audit:
     Parameters
     ----------
     settings : Settings
-        What the run was told, ``audit_log`` and ``audit_required`` among it.
+        The settings of the run, ``audit_log`` and ``audit_required`` among them.
     """
 
     settings: Settings

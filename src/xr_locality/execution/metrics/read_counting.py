@@ -123,7 +123,7 @@ class _Swapper:
         return self.target if home.overlaps(self.target) else home
 
     def _copy_of(self, array: Any) -> Any:
-        """Make an array that counts; one of another kind, or of nobody knows what, stays."""
+        """Make an array that counts; an array of another or unknown kind stays."""
         import zarr
         from xarray.backends.common import BackendArray
         from zarr.storage import FsspecStore, LocalStore, ObjectStore, StorePath

@@ -148,7 +148,7 @@ class ValueClient:
         """Run a coroutine; if it fails, so do all requests."""
         try:
             await coroutine()
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:  # noqa: BLE001 - raised where the values are awaited
             self._fail(error)
 
     def _announce(self, key: Key, *, wanted: bool) -> None:
