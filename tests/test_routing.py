@@ -376,3 +376,77 @@ def test_results_of_dask_stay_bit_identical(session: Session) -> None:
     with xl.routed():
         got = DATASET.compute()
     assert_same(got, compute_plainly(DATASET)[0])
+
+
+def test_direct_get_returns_the_nesting_of_dasks_schedulers(session: Session) -> None:
+    """Functions that call a scheduler themselves get what dask's own schedulers return."""
+    graph = {"a": (int, 1), "b": (int, 2)}
+    keys = ["a", ["b", ["a"]]]
+    with xl.routed():
+        got = dask.base.get_scheduler()(graph, keys)
+    assert got == dask.get(graph, keys)
+
+
+ARGUMENTS: dict[str, Callable[[], Any]] = {
+    "map_blocks": lambda: ARRAY.map_blocks(np.subtract, ARRAY.mean(), dtype="f8").sum(),
+    "map_blocks by keyword": lambda: ARRAY.map_blocks(
+        lambda block, other: block - other, other=ARRAY.mean(), dtype="f8"
+    ).sum(),
+    "histogram": lambda: da.histogram(
+        ARRAY, bins=3, range=[ARRAY.min(), ARRAY.max()], density=True
+    )[0],
+    "from_delayed": lambda: da.from_delayed(
+        dask.delayed(np.cumsum)(ARRAY), shape=ARRAY.shape, dtype=ARRAY.dtype
+    ).sum(),
+    "polyfit": lambda: (
+        xr.DataArray(ARRAY.astype("f8"), dims="x", coords={"x": np.arange(ARRAY.size)})
+        .polyfit("x", 1)
+        .polyfit_coefficients
+    ),
+}
+
+
+@pytest.mark.parametrize("make", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_lazy_arguments_of_tasks_are_routed(session: Session, make: Callable[[], Any]) -> None:
+    """A collection that is an argument inside a graph is computed as by dask itself."""
+    lazy = make()
+    expected = lazy.compute(scheduler="sync")
+    with xl.routed():
+        got, together = lazy.compute(), dask.compute(lazy, ARRAY.sum())[0]
+    np.testing.assert_allclose(got, expected)
+    np.testing.assert_allclose(together, expected)
+    np.testing.assert_allclose(xl.compute(lazy)[0], expected)
+
+
+def test_tasks_that_compute_are_not_routed() -> None:
+    """A compute inside a task of the embedded region is that cluster's, and no run of ours."""
+
+    @dask.delayed  # type: ignore[untyped-decorator]
+    def summary(number: int) -> float:
+        return float(da.ones(10, chunks=5).sum().compute() + number)
+
+    with xl.routed(endpoints={}) as session:
+        assert dask.compute(*[summary(i) for i in range(4)]) == (10.0, 11.0, 12.0, 13.0)
+        assert len(session.reports) == 1
+
+
+def test_files_that_are_loaded_while_they_are_opened(tmp_path: Path) -> None:
+    """``open_mfdataset`` opens in tasks, and its ``preprocess`` may compute there."""
+    paths = [tmp_path / f"{number}.nc" for number in range(2)]
+    for number, path in enumerate(paths):
+        xr.Dataset({"v": ("x", np.full(2, number))}).to_netcdf(path, engine="h5netcdf")
+
+    def preprocess(opened: xr.Dataset) -> xr.Dataset:
+        return opened.load()
+
+    with xl.routed(endpoints={}) as session:
+        combined = xr.open_mfdataset(
+            paths,
+            engine="h5netcdf",
+            combine="nested",
+            concat_dim="x",
+            parallel=True,
+            preprocess=preprocess,
+        )
+        assert len(session.reports) == 1
+        np.testing.assert_array_equal(combined.v, [0, 0, 1, 1])

@@ -152,8 +152,9 @@ class _Dispatcher:
 
 
 def _nest(keys: Any, values: Mapping[Any, Any]) -> Any:
+    """Arrange values as dask's schedulers do: a tuple for each list of keys."""
     if isinstance(keys, list):
-        return [_nest(key, values) for key in keys]
+        return tuple(_nest(key, values) for key in keys)
     return values[keys]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from contextvars import copy_context
+from contextvars import Context
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -395,7 +395,9 @@ class EndpointPool:
             options = OpenOptions(
                 lease_seconds=self._lease_seconds, ledger=self._ledger, doing="beginning"
             )
-            context = copy_context()
+            # Not the caller's context: an embedded cluster outlives the call, and its tasks
+            # would run with the context variables of that call.
+            context = Context()
             context.run(OPEN_OPTIONS.set, options)
             opening = asyncio.create_task(
                 endpoint.open(region=region, deadline_seconds=self._deadline_seconds),

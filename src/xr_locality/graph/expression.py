@@ -8,7 +8,7 @@ task is run here, on what its inputs turn out to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,8 +110,9 @@ def _operands(
         for key in wanted:
             yield key, _Wanted(graph=graph, needed=(key,), finish=_only, optimizer=None)
     for operand in operands:
-        for key in flatten(operand.__dask_keys__()):
-            yield key, _wanted(operand, key)
+        keys = list(flatten(operand.__dask_keys__()))
+        for key in keys:
+            yield key, _wanted(operand, key, top=keys)
 
 
 def _arrays_of(expression: Expr | Mapping[Key, Any]) -> dict[Key, Any]:
@@ -135,15 +136,19 @@ def _wanted_arrays(arrays: Mapping[Key, Any]) -> Iterator[tuple[Key, _Wanted]]:
         yield key, _Wanted(graph=reveal(array.graph), needed=needed, finish=finish, optimizer=None)
 
 
-def _wanted(operand: HLGExpr, key: Key) -> _Wanted:
+def _wanted(operand: HLGExpr, key: Key, *, top: Collection[Key]) -> _Wanted:
     graph, optimizer = reveal(operand.hlg), operand.low_level_optimizer
     layer = graph.layers.get(key) if isinstance(key, str) else None
     task = layer.get(key) if layer is not None and len(layer) == 1 else None
-    if not isinstance(task, Task) or not _assembles(key):
+    used = {name for needs in graph.dependencies.values() for name in needs}
+    if not isinstance(task, Task) or not _assembles(key) or key in used:
         return _Wanted(graph=graph, needed=(key,), finish=_only, optimizer=optimizer)
+    # Only the operand's own: a collection that is an argument of a task is assembled by a
+    # layer of the same name inside the graph.
+    own = {name for name in top if _assembles(name) and name not in used}
     below = HighLevelGraph(
-        {name: each for name, each in graph.layers.items() if not _assembles(name)},
-        {name: needs for name, needs in graph.dependencies.items() if not _assembles(name)},
+        {name: each for name, each in graph.layers.items() if name not in own},
+        {name: needs for name, needs in graph.dependencies.items() if name not in own},
     )
     needed = tuple(sorted(task.dependencies, key=repr))
     return _Wanted(graph=below, needed=needed, finish=task, optimizer=optimizer)
