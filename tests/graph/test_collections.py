@@ -223,3 +223,28 @@ def test_unpacking_computes_nothing() -> None:
         bundle = unpack(lazy(), tree(), [derived()])
         assert bundle.keys()
         assert bundle.graph().layers
+
+
+class Measured(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array in memory that is not numpy's, as those with units are."""
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values = values
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+
+    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> Any:
+        return NotImplemented
+
+    def __array_function__(self, *args: Any, **kwargs: Any) -> Any:
+        return NotImplemented
+
+
+def test_arrays_in_memory_come_back_as_the_same_objects() -> None:
+    """An array in memory is no part, whatever its kind, also beside lazy variables."""
+    measured = Measured(np.arange(3.0))
+    dataset = xr.Dataset({"a": ("x", measured), "b": ("x", da.ones(3))})
+    bundle = unpack(dataset)
+    assert [part.variable for part in bundle.parts] == ["b"]
+    (made,) = bundle.rebuild([np.ones(3)])
+    assert made.a.variable._data is measured
+    assert unpack(dataset[["a"]]).parts == ()

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import xarray as xr
+from dask.base import is_dask_collection
 
 from xr_locality.compat.private_names import missing_name
+from xr_locality.compat.xarray_backends import is_indexing_adapter
 
 __all__ = ["data_of", "in_memory", "is_loaded"]
 
@@ -27,10 +29,18 @@ def data_of(variable: xr.Variable) -> Any:
 
 
 def in_memory(variable: xr.Variable) -> bool:
-    """Whether a variable's values are in memory, as xarray asks before it loads them."""
+    """Whether a variable's values are in memory: only what xarray reads lazily is not.
+
+    xarray asks ``_in_memory`` before it loads, which says no of arrays that are not numpy's,
+    such as those with units and sparse ones.
+    """
     try:
         # The levels of a MultiIndex say no, but an index is never loaded and has no chunks.
-        return isinstance(variable, xr.IndexVariable) or variable._in_memory
+        return (
+            isinstance(variable, xr.IndexVariable)
+            or variable._in_memory
+            or not (is_indexing_adapter(variable._data) or is_dask_collection(variable._data))
+        )
     except AttributeError:
         raise missing_name("xarray", "Variable._in_memory", verified=_VERIFIED) from None
 
