@@ -312,8 +312,8 @@ class WayRunner:
 
     def _greedily(self, lazy: Any) -> Any:
         """Place each task where its inputs are, as it comes, and run that."""
-        circumstances = replace(self._session.circumstances(), solver=forward)
-        record = build_plan(unpack(lazy), circumstances)
+        context = replace(self._session.plan_context(), solver=forward)
+        record = build_plan(unpack(lazy), context)
         return Plan.from_record(record, executor=self._session).execute()
 
     def _median(self, samples: list[WayRun]) -> WayRun:

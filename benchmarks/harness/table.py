@@ -16,7 +16,7 @@ from benchmarks.harness.ways import PricedWay, compare_ways
 from benchmarks.harness.workloads import WORKLOADS
 from xr_locality import api
 from xr_locality.display.plans import Plan
-from xr_locality.plan.formulate import state
+from xr_locality.plan.formulate import formulate
 from xr_locality.regions.region import LOCAL, Region
 
 __all__ = ["WorkloadRow", "compare_workloads", "lay_out"]
@@ -83,7 +83,7 @@ def _row(
     regions: tuple[Region, ...],
     objective: Literal["usd", "bytes", "seconds"],
 ) -> WorkloadRow:
-    problem = state(
+    problem = formulate(
         plan.reads,
         hosts={region: region for region in sorted(regions)},
         regions=tuple(sorted(regions)),

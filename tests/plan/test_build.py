@@ -16,7 +16,7 @@ import zarr
 
 import xr_locality as xl
 from support.invariants import check_plan
-from support.plan_builders import IOWA, IRELAND, OREGON, circumstances, remote, stored
+from support.plan_builders import IOWA, IRELAND, OREGON, context, remote, stored
 from support.polling import patience
 from support.programs import open_sources, write_sources
 from xr_locality.display.plan_page import plan_page
@@ -45,7 +45,7 @@ def planned(
     *objects: Any, usable: tuple[Region, ...] = (OREGON, IOWA), **policy: Any
 ) -> PlanRecord:
     """Build a plan, and check what holds for every plan."""
-    plan = build_plan(unpack(*objects), circumstances(*usable, **policy))
+    plan = build_plan(unpack(*objects), context(*usable, **policy))
     check_plan(plan)
     return plan
 

@@ -9,7 +9,7 @@ import pytest
 from dask.typing import Key
 
 from support.plan_builders import IOWA, IRELAND, OREGON, reads_of, stored
-from xr_locality.plan.formulate import Stated, state
+from xr_locality.plan.formulate import FormulatedProblem, formulate
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.regions.region import LOCAL, Region
 from xr_locality.regions.tag import Tag
@@ -22,9 +22,9 @@ HOSTS = {OREGON: OREGON, IOWA: IOWA}
 Value = tuple[int, Any, frozenset[Any]]
 
 
-def stated(reads: Reads, **changes: Any) -> Stated:
+def formulated(reads: Reads, **changes: Any) -> FormulatedProblem:
     """State the placement problem of some reads in two regions, for a client elsewhere."""
-    stated: dict[str, Any] = {
+    formulated: dict[str, Any] = {
         "hosts": HOSTS,
         "regions": (OREGON, IOWA),
         "client": LOCAL,
@@ -32,10 +32,10 @@ def stated(reads: Reads, **changes: Any) -> Stated:
         "listed": True,
         **changes,
     }
-    return state(reads, **stated)
+    return formulate(reads, **formulated)
 
 
-def values_of(reads: Reads, problem: Stated) -> list[Value]:
+def values_of(reads: Reads, problem: FormulatedProblem) -> list[Value]:
     """Name what the numbers of a problem mean."""
     found = problem.problem
     entities: list[Any] = [*found.places[:-1], "client"]
@@ -51,7 +51,7 @@ def values_of(reads: Reads, problem: Stated) -> list[Value]:
     ]
 
 
-def pins_of(reads: Reads, problem: Stated) -> dict[Key, Region]:
+def pins_of(reads: Reads, problem: FormulatedProblem) -> dict[Key, Region]:
     """Name the tasks that are pinned, and where."""
     return {
         reads.structure.key(int(number)): problem.problem.places[pin]
@@ -71,20 +71,20 @@ def test_small_graph_in_full() -> None:
         doubled.name,
     ]
     keys = [(name, 0, 0) for name in names]
-    assert values_of(reads, stated(reads)) == [
+    assert values_of(reads, formulated(reads)) == [
         (4 * 3 * 8, keys[0], frozenset({keys[1]})),
         (4 * 2 * 8, keys[1], frozenset({keys[2]})),
         (4 * 2 * 8, keys[2], frozenset({"client"})),
         (4 * 3 * 8, OREGON, frozenset({keys[0]})),
     ]
-    assert stated(reads).problem.pins.tolist() == [-1, -1, -1]
-    assert stated(reads).problem.units is None
+    assert formulated(reads).problem.pins.tolist() == [-1, -1, -1]
+    assert formulated(reads).problem.units is None
 
 
 def test_plain_values_are_no_tasks() -> None:
     """Stores and arrays in memory are placed nowhere, and have no number in the problem."""
     reads = reads_of(stored(OREGON) + da.from_array(np.ones((8, 6)), chunks=(2, 3)))
-    problem = stated(reads)
+    problem = formulated(reads)
     values = reads.structure.flags("values")
     assert (problem.node_of[values] == -1).all()
     assert problem.node_of[~values].tolist() == list(range(problem.problem.n_tasks))
@@ -98,7 +98,7 @@ def test_embedded_arrays_lie_at_the_client() -> None:
     product = array * weights
     reads = reads_of(product)
     takers = frozenset({(product.name, 0, 0), (product.name, 1, 0)})
-    assert (3 * 8, "client", takers) in values_of(reads, stated(reads))
+    assert (3 * 8, "client", takers) in values_of(reads, formulated(reads))
 
 
 def test_results_are_needed_at_the_client() -> None:
@@ -106,7 +106,7 @@ def test_results_are_needed_at_the_client() -> None:
     array = stored(OREGON, (4, 3), (4, 3))
     total = array.sum(0)
     reads = reads_of(array, total)
-    makers = {maker: takers for _, maker, takers in values_of(reads, stated(reads))}
+    makers = {maker: takers for _, maker, takers in values_of(reads, formulated(reads))}
     assert "client" in makers[array.name, 0, 0]
     assert len(makers[array.name, 0, 0]) == 2
     assert makers[total.name, 0] == {"client"}
@@ -115,7 +115,7 @@ def test_results_are_needed_at_the_client() -> None:
 def test_client_is_a_place_of_its_own() -> None:
     """Even in a region of ours: what a worker there was sent, the client has not."""
     reads = reads_of(stored(OREGON).mean())
-    problem = stated(reads, client=OREGON).problem
+    problem = formulated(reads, client=OREGON).problem
     assert problem.places == (OREGON, IOWA, OREGON)
     assert problem.n_regions == 2
     made = problem.takers[problem.takers < problem.n_places]
@@ -125,7 +125,7 @@ def test_client_is_a_place_of_its_own() -> None:
 def test_regions_without_an_endpoint_are_places_where_nothing_runs() -> None:
     """Data may lie where no task may be."""
     reads = reads_of(stored(IRELAND).mean() - stored(OREGON).mean())
-    problem = stated(reads, hosts={OREGON: OREGON, IRELAND: OREGON}).problem
+    problem = formulated(reads, hosts={OREGON: OREGON, IRELAND: OREGON}).problem
     assert problem.places == (OREGON, IOWA, IRELAND, LOCAL)
     assert problem.n_regions == 2
     # Policy has said who reads them.
@@ -135,7 +135,7 @@ def test_regions_without_an_endpoint_are_places_where_nothing_runs() -> None:
 def test_unlisted_stores_hold_as_little_as_they_may() -> None:
     """Before stores are asked, what they hold is taken to be compressed as well as can be."""
     reads = reads_of(stored(OREGON, (100, 10), (50, 10)).mean())
-    first, then = (stated(reads, listed=listed) for listed in (False, True))
+    first, then = (formulated(reads, listed=listed) for listed in (False, True))
     (few,), (many,) = first.read_values, then.read_values
     assert first.problem.nbytes[few].tolist() == [50 * 10 * 8 // 100] * 2
     assert then.problem.nbytes[many].tolist() == [50 * 10 * 8] * 2
@@ -146,7 +146,7 @@ def test_readers_are_pinned_where_reading_from_afar_is_forbidden() -> None:
     one, other = stored(OREGON, (4, 3), (4, 3)), stored(IOWA, (4, 3), (4, 3))
     reads = reads_of(one - other)
     expected = {(one.name, 0, 0): OREGON, (other.name, 0, 0): IOWA}
-    assert pins_of(reads, stated(reads, remote_read=False)) == expected
+    assert pins_of(reads, formulated(reads, remote_read=False)) == expected
 
 
 def test_annotated_layers_are_pinned() -> None:
@@ -155,7 +155,7 @@ def test_annotated_layers_are_pinned() -> None:
         pinned = stored(OREGON, (4, 3), (2, 3)) * 2
     reads = reads_of(pinned + 1)
     # The layers of the array itself were made outside; slicing inside would be pinned, too.
-    pins = pins_of(reads, stated(reads))
+    pins = pins_of(reads, formulated(reads))
     assert {(pinned.name, 0, 0), (pinned.name, 1, 0)} <= pins.keys()
     assert set(pins.values()) == {IOWA}
 
@@ -169,7 +169,7 @@ def test_residency_holds_what_may_not_leave(leaves: Any, held: int) -> None:
     )
     REGISTRY.add(found.store, Tag(region=OREGON, evidence="catalog", leaves=leaves), kind="catalog")
     reads = reads_of((array * 2) + 1)
-    pins = pins_of(reads, stated(reads))
+    pins = pins_of(reads, formulated(reads))
     assert len(pins) == held
     assert set(pins.values()) <= {OREGON}
 
@@ -178,7 +178,7 @@ def test_shuffles_are_units() -> None:
     """A peer-to-peer barrier runs with the tasks before and after it."""
     shuffled = da.concatenate([stored(OREGON), stored(IOWA)]).rechunk((16, 1), method="p2p")
     reads = reads_of(shuffled.sum())
-    problem = stated(reads)
+    problem = formulated(reads)
     units = problem.problem.units
     assert units is not None
     unit_of = {

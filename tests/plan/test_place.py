@@ -9,11 +9,11 @@ import pytest
 from dask.core import flatten
 from dask.typing import Key
 
-import xr_locality.sources.storage.zarr as finder
-from support.plan_builders import IOWA, IRELAND, OREGON, circumstances, reads_of, stored
+from support.plan_builders import IOWA, IRELAND, OREGON, context, reads_of, stored
 from xr_locality.plan.place import Placed, place
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.regions.region import LOCAL, Region
+from xr_locality.sources.storage import zarr as finder
 
 
 def placed(reads: Reads, **changes: Any) -> Placed:
@@ -21,7 +21,7 @@ def placed(reads: Reads, **changes: Any) -> Placed:
     survey = reads.survey
     located = {region for regions in survey.layers.values() for region in regions}
     hosts = {region: region for region in located | set(survey.pins.values())}
-    costs = circumstances().costs
+    costs = context().costs
     stated: dict[str, Any] = {
         "hosts": hosts,
         "usable": (),
@@ -190,7 +190,7 @@ def test_regions_that_another_is_never_worse_than_are_left_out(
 
 def test_region_with_cheaper_egress_is_tried() -> None:
     """By money, a region from which bytes leave for less may be the place for large results."""
-    costs = circumstances(prices={"aws:eu-west-1 -> *": 0.0, "* -> aws:eu-west-1": 0.0}).costs
+    costs = context(prices={"aws:eu-west-1 -> *": 0.0, "* -> aws:eu-west-1": 0.0}).costs
     reads = reads_of(stored(OREGON).mean(0) - stored(IOWA).mean(0))
     found = placed(
         reads,
@@ -203,7 +203,7 @@ def test_region_with_cheaper_egress_is_tried() -> None:
 
 def test_costs_have_the_unit_of_the_objective() -> None:
     """What the solver counts is turned into money by a unit."""
-    costs = circumstances().costs
+    costs = context().costs
     reads = reads_of(stored(OREGON).mean(0) - stored(IOWA).mean(0))
     found = placed(reads, prices=lambda places: costs.prices("usd", places))
     mean = 6 * 8

@@ -64,7 +64,7 @@ def test_nothing_known_is_a_guess_that_says_so() -> None:
 
 def test_stores_are_listed_only_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making the reads lists nothing, and each store is listed once."""
-    import xr_locality.sources.storage.zarr as finder
+    from xr_locality.sources.storage import zarr as finder
 
     listed: list[str] = []
     real = finder._stored_nbytes

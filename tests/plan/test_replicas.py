@@ -16,7 +16,7 @@ from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import CostModel
 from xr_locality.placement.problem import evaluate
 from xr_locality.placement.solve import solve
-from xr_locality.plan.formulate import state
+from xr_locality.plan.formulate import formulate
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.replicas import nearest
 from xr_locality.regions.region import LOCAL, Region
@@ -52,7 +52,7 @@ def test_placement_with_replicas_is_exact(client: Region, objective: str) -> Non
     assert not problems
     estimator = SizeEstimator(graph=graph, parts=bundle.parts)
     regions = (IRELAND, OREGON, IOWA)
-    stated = state(
+    formulated = formulate(
         Reads(graph=graph, outputs=bundle.keys(), survey=found, estimator=estimator),
         hosts={region: region for region in regions},
         regions=regions,
@@ -60,18 +60,18 @@ def test_placement_with_replicas_is_exact(client: Region, objective: str) -> Non
         remote_read=True,
         listed=False,
     )
-    assert len(stated.copies) == 2
-    given = CostModel().prices(objective, stated.problem.places)  # type: ignore[arg-type]
-    priced = stated.priced(given)
-    solution = solve(stated.problem, priced)
+    assert len(formulated.copies) == 2
+    given = CostModel().prices(objective, formulated.problem.places)  # type: ignore[arg-type]
+    priced = formulated.priced(given)
+    solution = solve(formulated.problem, priced)
 
     def cost(placed: tuple[int, ...]) -> int:
-        return evaluate(stated.problem, np.array(placed), priced.objective)
+        return evaluate(formulated.problem, np.array(placed), priced.objective)
 
-    every = product(range(len(regions)), repeat=stated.problem.n_tasks)
-    assert stated.problem.n_tasks < 9
+    every = product(range(len(regions)), repeat=formulated.problem.n_tasks)
+    assert formulated.problem.n_tasks < 9
     assert cost(tuple(solution.placed)) == solution.cost == min(map(cost, every))
-    for place, members in stated.copies.items():
+    for place, members in formulated.copies.items():
         for target in range(len(regions)):
             assert priced.objective[place, target] == min(
                 given.objective[each, target] for each in members

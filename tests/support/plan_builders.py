@@ -17,7 +17,7 @@ from xr_locality import config
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.context import Circumstances
+from xr_locality.plan.context import PlanContext
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.survey import Survey, survey
 from xr_locality.plan.transfers import Crossings, Transfer, Transfers, Why
@@ -115,10 +115,10 @@ def reads_of(*objects: Any, clusters: dict[str, Region] | None = None) -> Reads:
     )
 
 
-def circumstances(*usable: Region, **policy: Any) -> Circumstances:
+def context(*usable: Region, **policy: Any) -> PlanContext:
     """Make what a plan depends on: endpoints that are only named, and policy."""
     settings = config.read(**policy)
-    return Circumstances(
+    return PlanContext(
         settings=settings,
         usable=tuple(sorted(usable)),
         chain=Chain(Rules.parse(settings.rules)),

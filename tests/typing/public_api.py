@@ -16,7 +16,7 @@ from xr_locality import (
     where,
 )
 from xr_locality.execution.progress import Progress
-from xr_locality.placement.costs import CostModel, Link, Price
+from xr_locality.placement.costs import CostModel, NetworkLink, Price
 from xr_locality.plan.survey import Source
 from xr_locality.regions.lookup import Lookup
 from xr_locality.regions.region import LOCAL, Region
@@ -32,7 +32,7 @@ assert_type(settings.start_timeout, float)
 
 costs = CostModel(settings.prices, links=settings.links)
 assert_type(costs.price(region, LOCAL), Price)
-assert_type(costs.link(region, LOCAL), Link)
+assert_type(costs.link(region, LOCAL), NetworkLink)
 assert_type(costs.usd(region, LOCAL, 10**9), float)
 
 

@@ -17,13 +17,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from xr_locality.config import LinkSetting
-from xr_locality.placement.network_links import Link, link
+from xr_locality.placement.network_links import NetworkLink, link
 from xr_locality.placement.overrides import Overrides, inside
 from xr_locality.placement.prices import GB, Price, list_price, oldest
 from xr_locality.placement.problem import Prices
 from xr_locality.regions.region import Region
 
-__all__ = ["GB", "Cost", "CostModel", "Link", "Price"]
+__all__ = ["GB", "Cost", "CostModel", "NetworkLink", "Price"]
 
 #: Prices ``(source, target, nbytes)``; what it measures is the run's objective.
 Cost: TypeAlias = Callable[[Region, Region, int], float]
@@ -75,7 +75,7 @@ class CostModel:
         self._own_prices = Overrides(overrides or {}, _understood, setting="prices")
         self._own_links = Overrides(links or {}, _as_given, setting="links")
         self._prices: dict[tuple[Region, Region], Price] = {}
-        self._links: dict[tuple[Region, Region], Link] = {}
+        self._links: dict[tuple[Region, Region], NetworkLink] = {}
 
     def __repr__(self) -> str:
         return f"CostModel({len(self._own_prices)} own prices, {len(self._own_links)} own links)"
@@ -100,7 +100,7 @@ class CostModel:
             price = self._prices[pair] = self._overridden(source, target) or list_price(*pair)
         return price
 
-    def link(self, source: Region, target: Region) -> Link:
+    def link(self, source: Region, target: Region) -> NetworkLink:
         """Say how fast bytes go from one region to another, and how that is known."""
         pair = source, target
         found = self._links.get(pair)
@@ -197,7 +197,7 @@ class CostModel:
         pair, usd_per_gb = found
         return Price(usd_per_gb=usd_per_gb, as_of=None, evidence=f"your own price {pair}")
 
-    def _own_link(self, source: Region, target: Region, known: Link) -> Link:
+    def _own_link(self, source: Region, target: Region, known: NetworkLink) -> NetworkLink:
         """Put the user's own figures in the place of those that are known."""
         found = self._own_links.find(source, target)
         if found is None:

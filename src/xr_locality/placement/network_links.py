@@ -19,7 +19,7 @@ from typing import Final
 from xr_locality.regions.cloud_regions import KnownRegion, known_regions
 from xr_locality.regions.region import Region
 
-__all__ = ["Link", "link"]
+__all__ = ["NetworkLink", "link"]
 
 _BYTES_PER_GBIT: Final = 10**9 / 8
 _SECONDS_PER_MS: Final = 1e-3
@@ -37,7 +37,7 @@ _EARTH_RADIUS_KM: Final = 6371.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class NetworkLink:
     """The network between two regions, as one worker sees it."""
 
     #: What one worker in each region can move; infinite inside a region.
@@ -56,7 +56,7 @@ class _Measured:
     rtt_ms: float | None
 
 
-def link(source: Region, target: Region) -> Link:
+def link(source: Region, target: Region) -> NetworkLink:
     """Look up the network between two regions.
 
     A multi-region's figures are the medians over the regions that it contains.
@@ -73,10 +73,10 @@ def link(source: Region, target: Region) -> Link:
 
     Returns
     -------
-    Link
+    NetworkLink
     """
     if source.overlaps(target):
-        return Link(bytes_per_second=math.inf, rtt_seconds=0.0, evidence="inside one region")
+        return NetworkLink(bytes_per_second=math.inf, rtt_seconds=0.0, evidence="inside one region")
     rows = [
         _measured()[pair]
         for pair in ((a, b) for a in _members(source) for b in _members(target))
@@ -102,7 +102,7 @@ def link(source: Region, target: Region) -> Link:
         rtt_seconds = _typical().rtt_seconds
         missing.append("median round trip of all measured pairs")
     guesses = f"not measured, so {' and '.join(missing)}"
-    return Link(
+    return NetworkLink(
         bytes_per_second=bytes_per_second,
         rtt_seconds=rtt_seconds,
         evidence=guesses if missing else "measured between virtual machines, 2022 to 2026",
@@ -138,9 +138,9 @@ def _measured() -> Mapping[tuple[str, str], _Measured]:
 
 
 @cache
-def _typical() -> Link:
+def _typical() -> NetworkLink:
     rows = _measured().values()
-    return Link(
+    return NetworkLink(
         bytes_per_second=statistics.median(r.gbps for r in rows if r.gbps) * _BYTES_PER_GBIT,
         rtt_seconds=statistics.median(r.rtt_ms for r in rows if r.rtt_ms) * _SECONDS_PER_MS,
         evidence="medians of all measured pairs",

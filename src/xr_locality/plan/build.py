@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from xr_locality.errors import BudgetError, RegionError, raise_together
 from xr_locality.graph.collections import Bundle
-from xr_locality.plan.context import Circumstances
+from xr_locality.plan.context import PlanContext
 from xr_locality.plan.decide import decide
 from xr_locality.plan.model import PlanRecord
 from xr_locality.plan.pricing import price
@@ -28,14 +28,14 @@ __all__ = ["build_plan"]
 logger = logging.getLogger(__name__)
 
 
-def build_plan(bundle: Bundle, circumstances: Circumstances) -> PlanRecord:
+def build_plan(bundle: Bundle, context: PlanContext) -> PlanRecord:
     """Decide where everything in a bundle runs.
 
     Parameters
     ----------
     bundle : Bundle
         What is to be computed.
-    circumstances : Circumstances
+    context : PlanContext
         Policy, endpoints, prices.
 
     Returns
@@ -56,7 +56,7 @@ def build_plan(bundle: Bundle, circumstances: Circumstances) -> PlanRecord:
         If several of these are wrong.
     """
     with _collector_paused():
-        return _build(bundle, circumstances)
+        return _build(bundle, context)
 
 
 @contextmanager
@@ -77,33 +77,33 @@ def _collector_paused() -> Iterator[None]:
         gc.enable()
 
 
-def _build(bundle: Bundle, circumstances: Circumstances) -> PlanRecord:
+def _build(bundle: Bundle, context: PlanContext) -> PlanRecord:
     graph = bundle.graph()
-    settings = circumstances.settings
-    unknown = LOCAL if settings.unknown_region == "local" or not circumstances.usable else None
+    settings = context.settings
+    unknown = LOCAL if settings.unknown_region == "local" or not context.usable else None
     found, problems = survey(
         graph,
         bundle.parts,
-        chain=circumstances.chain,
+        chain=context.chain,
         unknown=unknown,
-        find_cluster=circumstances.find_cluster,
+        find_cluster=context.find_cluster,
     )
     problems += _unknown_regions(found, unknown)
     located = {region for regions in found.layers.values() for region in regions}
     hosts, missing = host_regions(
         located | found.pinned,
-        usable=circumstances.usable,
+        usable=context.usable,
         missing=settings.missing_endpoint,
-        costs=circumstances.costs,
+        costs=context.costs,
         sources_in=_count(found),
     )
-    hosts, missing = host_replicas(found, hosts, missing, usable=circumstances.usable)
+    hosts, missing = host_replicas(found, hosts, missing, usable=context.usable)
     problems += missing
     raise_together(problems, message="The graph cannot be placed:")
-    if circumstances.surveyed is not None:
-        circumstances.surveyed(set(hosts.values()))
-    decided = decide(bundle, graph, found, hosts, circumstances)
-    plan = price(bundle, graph, found=found, circumstances=circumstances, decided=decided)
+    if context.surveyed is not None:
+        context.surveyed(set(hosts.values()))
+    decided = decide(bundle, graph, found, hosts, context)
+    plan = price(bundle, graph, found=found, context=context, decided=decided)
     raise_together(
         residency_problems(plan, graph, remote_read_allowed=settings.remote_read == "allowed"),
         message="The plan moves what may not be moved:",

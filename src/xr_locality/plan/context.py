@@ -11,11 +11,11 @@ from xr_locality.placement.solve import Solver, solve
 from xr_locality.regions.chain import Chain
 from xr_locality.regions.region import Region
 
-__all__ = ["Circumstances"]
+__all__ = ["PlanContext"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class PlanContext:
     """What a plan depends on besides the graph.
 
     Attributes

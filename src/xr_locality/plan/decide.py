@@ -15,7 +15,7 @@ from xr_locality.graph.collections import Bundle
 from xr_locality.graph.layers import ancestors, is_small
 from xr_locality.graph.sizes.estimator import SizeEstimator
 from xr_locality.placement.costs import Cost
-from xr_locality.plan.context import Circumstances
+from xr_locality.plan.context import PlanContext
 from xr_locality.plan.model import Boundary, Moved, Partition
 from xr_locality.plan.place import Placed, RemoteRead, place
 from xr_locality.plan.placement_view import LayerPlacement
@@ -78,7 +78,7 @@ def decide(
     graph: HighLevelGraph,
     found: Survey,
     hosts: Mapping[Region, Region],
-    circumstances: Circumstances,
+    context: PlanContext,
 ) -> Decided:
     """Decide where the tasks of a graph run.
 
@@ -92,7 +92,7 @@ def decide(
         Where the data lie.
     hosts : mapping of Region to Region
         The region that serves the data of each region.
-    circumstances : Circumstances
+    context : PlanContext
         Policy, endpoints, prices.
 
     Returns
@@ -102,11 +102,11 @@ def decide(
     """
     outputs = bundle.keys()
     estimator = SizeEstimator(
-        graph=graph, parts=bundle.parts, trials=circumstances.settings.trial_functions
+        graph=graph, parts=bundle.parts, trials=context.settings.trial_functions
     )
     reads = Reads(graph=graph, outputs=outputs, survey=found, estimator=estimator)
     results = Results(bundle, graph, estimator)
-    decision = _Decision(bundle, graph, found, hosts, circumstances, reads, results)
+    decision = _Decision(bundle, graph, found, hosts, context, reads, results)
     regions = decision.regions_needed()
     if len(regions) <= 1:
         region = next(iter(regions), hosts.get(LOCAL, LOCAL))
@@ -120,15 +120,15 @@ class _Decision:
     graph: HighLevelGraph
     found: Survey
     hosts: Mapping[Region, Region]
-    circumstances: Circumstances
+    context: PlanContext
     reads: Reads
     results: Results
 
     @property
     def prices(self) -> PricesOf:
         """Prices a byte between places, by the objective."""
-        circumstances = self.circumstances
-        return partial(circumstances.costs.prices, circumstances.settings.objective)
+        context = self.context
+        return partial(context.costs.prices, context.settings.objective)
 
     def regions_needed(self) -> frozenset[Region]:
         """Gather the regions of all layers that the outputs need, before culling by key."""
@@ -149,12 +149,12 @@ class _Decision:
         Results must leave some region, and what is embedded in the graph must enter one:
         where both are cheapest, nothing can be saved. If elsewhere is cheaper, tasks decide.
         """
-        costs, client = self.circumstances.objective(), self.circumstances.client
-        candidates = {region, *self.circumstances.usable}
+        costs, client = self.context.objective(), self.context.client
+        candidates = {region, *self.context.usable}
         gigabyte = 10**9
         leave = {each: costs(each, client, gigabyte) for each in candidates}
         enter = {each: costs(client, each, gigabyte) for each in candidates}
-        stay = self.circumstances.results_stay
+        stay = self.context.results_stay
         if (stay or leave[region] <= min(leave.values())) and enter[region] <= min(enter.values()):
             return self.together(region, remote=self._read_from(region))
         if is_small(self.graph, most=_FEW_TASKS):
@@ -169,7 +169,7 @@ class _Decision:
     @property
     def returned(self) -> int:
         """Bytes that are brought to the client."""
-        return 0 if self.circumstances.results_stay else self.results.total
+        return 0 if self.context.results_stay else self.results.total
 
     def _read_from(self, region: Region) -> tuple[RemoteRead, ...]:
         reads = (
@@ -191,12 +191,12 @@ class _Decision:
 
     def _cheapest_alone(self, region: Region) -> Region:
         """Find the one region in which everything costs least, without going to tasks."""
-        if self.circumstances.settings.remote_read == "never" or self.found.pinned:
+        if self.context.settings.remote_read == "never" or self.found.pinned:
             return region
         kept = [source for source in self.found.sources if source.leaves != "always"]
         if not all(each.overlaps(host) for each, host in self.hosts.items()):
             return region
-        cost, client = self.circumstances.objective(), self.circumstances.client
+        cost, client = self.context.objective(), self.context.client
 
         def total(each: Region) -> float:
             moved = {(each, client): self.returned}
@@ -209,7 +209,7 @@ class _Decision:
         limit = total(region)
         rivals = [
             each
-            for each in sorted({*self.circumstances.usable})
+            for each in sorted({*self.context.usable})
             if cost_of({(each, client): self.returned}, cost) < limit
             and all(any(home.overlaps(each) for home in source.regions) for source in kept)
         ]
@@ -217,16 +217,16 @@ class _Decision:
 
     def task_by_task(self) -> Decided:
         """Place each task, all together if that is best."""
-        circumstances, reads = self.circumstances, self.reads
+        context, reads = self.context, self.reads
         placed = place(
             reads,
             hosts=self.hosts,
-            usable=circumstances.usable,
-            client=circumstances.client,
+            usable=context.usable,
+            client=context.client,
             prices=self.prices,
-            remote_read=circumstances.settings.remote_read == "allowed",
-            solver=circumstances.solver,
-            results_stay=circumstances.results_stay,
+            remote_read=context.settings.remote_read == "allowed",
+            solver=context.solver,
+            results_stay=context.results_stay,
         )
         solution = placed.solution
         slack = (solution.cost - solution.lower_bound) * placed.unit

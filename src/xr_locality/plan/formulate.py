@@ -17,14 +17,14 @@ from xr_locality.placement.problem import PlacementProblem, Prices
 from xr_locality.plan.read_estimates import Reading, Reads
 from xr_locality.regions.region import LOCAL, Region
 
-__all__ = ["Stated", "state"]
+__all__ = ["FormulatedProblem", "formulate"]
 
 _Ints = NDArray[np.int64]
 _Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stated:
+class FormulatedProblem:
     """A graph as a placement problem.
 
     Attributes
@@ -79,7 +79,7 @@ class Stated:
         return replace(prices, objective=objective, ties=ties)
 
 
-def state(
+def formulate(
     reads: Reads,
     *,
     hosts: Mapping[Region, Region],
@@ -89,7 +89,7 @@ def state(
     listed: bool,
     chosen: Mapping[tuple[Region, ...], Region] = MappingProxyType({}),
     results_stay: bool = False,
-) -> Stated:
+) -> FormulatedProblem:
     """State a graph as a placement problem.
 
     Parameters
@@ -147,7 +147,7 @@ def state(
         pins=pins[tasks],
         units=_units(structure, node_of, len(tasks)),
     )
-    return Stated(
+    return FormulatedProblem(
         problem=problem,
         tasks=tasks,
         node_of=node_of,

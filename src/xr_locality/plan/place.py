@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xr_locality.placement.problem import Prices
 from xr_locality.placement.solve import Placement, Solver, solve
-from xr_locality.plan.formulate import Stated, state
+from xr_locality.plan.formulate import FormulatedProblem, formulate
 from xr_locality.plan.read_estimates import Reads
 from xr_locality.plan.replicas import PricesOf, ReplicaRead, nearest
 from xr_locality.plan.survey import Source
@@ -131,7 +131,7 @@ def place(
         sorted({*usable, *homes}), homes, (*hosts, *sorted(lying), client), prices
     )
     ask = partial(
-        state,
+        formulate,
         reads,
         hosts=hosts,
         regions=regions,
@@ -142,21 +142,21 @@ def place(
     tried = []
     beside = None if results_stay else client
     for chosen in _choices(reads, hosts, client=beside, kept_alone=remote_read):
-        stated = ask(listed=False, chosen=chosen)
-        tried.append((chosen, stated, *_solve(stated, prices, solver)))
-    chosen, stated, solution, priced = min(
+        formulated = ask(listed=False, chosen=chosen)
+        tried.append((chosen, formulated, *_solve(formulated, prices, solver)))
+    chosen, formulated, solution, priced = min(
         tried, key=lambda each: (each[1].contradictions, each[2].cost * each[3].unit)
     )
-    remote = _remote_reads(stated, solution, prices)
+    remote = _remote_reads(formulated, solution, prices)
     if remote:
         logger.info("Asking stores what they hold: reading %d from afar may pay", len(remote))
-        stated = ask(listed=True, chosen=chosen)
-        solution, priced = _solve(stated, prices, solver)
-        remote = _remote_reads(stated, solution, prices)
+        formulated = ask(listed=True, chosen=chosen)
+        solution, priced = _solve(formulated, prices, solver)
+        remote = _remote_reads(formulated, solution, prices)
     where = np.full(reads.structure.n_tasks, -1, dtype=np.int64)
-    where[stated.tasks] = solution.placed
+    where[formulated.tasks] = solution.placed
     return Placed(
-        places=stated.problem.places,
+        places=formulated.problem.places,
         where=where,
         solution=solution,
         unit=priced.unit,
@@ -196,9 +196,11 @@ def _serves(host: Region, region: Region) -> bool:
     return region.overlaps(host)
 
 
-def _solve(stated: Stated, prices: PricesOf, solver: Solver) -> tuple[Placement, Prices]:
-    priced = stated.priced(prices(stated.problem.places))
-    return solver(stated.problem, priced), priced
+def _solve(
+    formulated: FormulatedProblem, prices: PricesOf, solver: Solver
+) -> tuple[Placement, Prices]:
+    priced = formulated.priced(prices(formulated.problem.places))
+    return solver(formulated.problem, priced), priced
 
 
 def _worth_trying(
@@ -233,13 +235,15 @@ def _worth_trying(
     return tuple(sorted(kept))
 
 
-def _remote_reads(stated: Stated, solution: Placement, prices: PricesOf) -> tuple[RemoteRead, ...]:
+def _remote_reads(
+    formulated: FormulatedProblem, solution: Placement, prices: PricesOf
+) -> tuple[RemoteRead, ...]:
     """List the sources of which stored bytes cross, by the regions that read them."""
-    problem = stated.problem
+    problem = formulated.problem
     found: dict[tuple[int, Region], RemoteRead] = {}
     where = np.concatenate([np.arange(problem.n_places), solution.placed])
-    for reading, values in zip(stated.readings, stated.read_values, strict=True):
-        readers = where[problem.n_places + stated.node_of[reading.tasks]]
+    for reading, values in zip(formulated.readings, formulated.read_values, strict=True):
+        readers = where[problem.n_places + formulated.node_of[reading.tasks]]
         for place in np.unique(readers).tolist():
             region = problem.places[place]
             nbytes = int(problem.nbytes[values[readers == place]].sum())

@@ -10,7 +10,7 @@ from dask.highlevelgraph import HighLevelGraph
 from xr_locality.graph.collections import Bundle
 from xr_locality.placement.prices import GB
 from xr_locality.plan.baselines import baselines
-from xr_locality.plan.context import Circumstances
+from xr_locality.plan.context import PlanContext
 from xr_locality.plan.decide import Decided, cost_of
 from xr_locality.plan.model import Boundary, PlanRecord
 from xr_locality.plan.placement_view import PlacementView
@@ -27,7 +27,7 @@ def price(
     graph: HighLevelGraph,
     *,
     found: Survey,
-    circumstances: Circumstances,
+    context: PlanContext,
     decided: Decided,
 ) -> PlanRecord:
     """Make the plan of what was decided.
@@ -40,7 +40,7 @@ def price(
         Its merged graph.
     found : Survey
         Where the data lie.
-    circumstances : Circumstances
+    context : PlanContext
         Policy, endpoints, prices.
     decided : Decided
         Where everything runs.
@@ -49,17 +49,17 @@ def price(
     -------
     PlanRecord
     """
-    costs, client = circumstances.costs, circumstances.client
+    costs, client = context.costs, context.client
     transfers = Transfers(
         (
             *_boundaries(decided),
             *_remote_reads(decided),
-            *_with_the_client(decided, client, results_stay=circumstances.results_stay),
+            *_with_the_client(decided, client, results_stay=context.results_stay),
         )
     )
     moved = transfers.moved()
     cost = sum(
-        nbytes * _per_byte(circumstances, source, target)
+        nbytes * _per_byte(context, source, target)
         for (source, target), nbytes in moved.items()
         if source != target
     )
@@ -71,14 +71,14 @@ def price(
         transfers=transfers,
         usd=cost_of(moved, costs.usd),
         seconds=cost_of(moved, costs.seconds),
-        objective=circumstances.settings.objective,
+        objective=context.settings.objective,
         lower_bound=bound,
         gap=(cost - bound) / cost if cost else 0.0,
         solver=decided.solver,
         unknowns=(
-            *_doubts(found, circumstances),
+            *_doubts(found, context),
             *decided.notes,
-            *_guessed_results(decided, circumstances),
+            *_guessed_results(decided, context),
             *decided.reads.guesses.values(),
         ),
         client=client,
@@ -91,14 +91,14 @@ def price(
         replicas=choose(
             found.sources,
             [(partition.region, partition.graph.layers) for partition in decided.partitions],
-            partial(costs.prices, circumstances.settings.objective),
+            partial(costs.prices, context.settings.objective),
         ),
-        budget=circumstances.settings.budget,
+        budget=context.settings.budget,
         other_ways=partial(
             baselines,
             decided.reads,
-            usable=circumstances.usable or (LOCAL,),
-            results=0 if circumstances.results_stay else decided.results.total,
+            usable=context.usable or (LOCAL,),
+            results=0 if context.results_stay else decided.results.total,
             uploads=decided.partitions[0].upload_nbytes if len(decided.partitions) == 1 else None,
             client=client,
             costs=costs,
@@ -106,14 +106,14 @@ def price(
     )
 
 
-def _per_byte(circumstances: Circumstances, source: Region, target: Region) -> float:
+def _per_byte(context: PlanContext, source: Region, target: Region) -> float:
     """Price one byte by the objective; seconds without round trips, as placement counts them."""
-    costs = circumstances.costs
+    costs = context.costs
     return {
         "usd": lambda: costs.usd(source, target, GB) / GB,
         "bytes": lambda: costs.nbytes(source, target, 1),
         "seconds": lambda: 1 / costs.bytes_per_second(source, target),
-    }[circumstances.settings.objective]()
+    }[context.settings.objective]()
 
 
 def _boundaries(decided: Decided) -> Iterator[Crossings]:
@@ -180,23 +180,21 @@ def _with_the_client(
             )
 
 
-def _guessed_results(decided: Decided, circumstances: Circumstances) -> Iterator[str]:
+def _guessed_results(decided: Decided, context: PlanContext) -> Iterator[str]:
     """Say if the bytes of what comes to the client are only a guess."""
-    away = any(partition.region != circumstances.client for partition in decided.partitions)
-    if away and not circumstances.results_stay and (why := decided.results.guess) is not None:
+    away = any(partition.region != context.client for partition in decided.partitions)
+    if away and not context.results_stay and (why := decided.results.guess) is not None:
         yield f"the size of results: {why}"
 
 
-def _doubts(found: Survey, circumstances: Circumstances) -> tuple[str, ...]:
+def _doubts(found: Survey, context: PlanContext) -> tuple[str, ...]:
     """Say what is not known about the sources."""
     doubts = [
         f"the region of {source.url}: read from '{LOCAL}'; say it with xr_locality.tag()"
         for source in found.sources
         if source.region is None
     ]
-    if not circumstances.usable and any(
-        source.region not in (None, LOCAL) for source in found.sources
-    ):
+    if not context.usable and any(source.region not in (None, LOCAL) for source in found.sources):
         doubts.append("no endpoint is configured: everything runs on this machine")
     doubts += [
         f"request charges of {source.url}: its reader pays them, and they are in no price here"

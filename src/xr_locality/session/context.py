@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xr_locality.config import Settings
 from xr_locality.placement.costs import CostModel
-from xr_locality.plan.context import Circumstances
+from xr_locality.plan.context import PlanContext
 from xr_locality.regions.allowed import Allowed
 from xr_locality.regions.chain import Chain
 from xr_locality.regions.region import Region
@@ -24,7 +24,7 @@ def gather_context(
     endpoints: Mapping[Region, Endpoint | None],
     of_call: bool,
     find_cluster: Callable[[str], Region | None],
-) -> Circumstances:
+) -> PlanContext:
     """Gather the context of a plan: all that it depends on besides the graph.
 
     Parameters
@@ -51,7 +51,7 @@ def gather_context(
         if endpoints and not usable:
             # Never a silent local compute.
             raise allowed.problem(min(endpoints))
-    return Circumstances(
+    return PlanContext(
         settings=settings,
         usable=usable,
         chain=Chain.from_settings(settings),

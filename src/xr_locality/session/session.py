@@ -21,7 +21,7 @@ from xr_locality.execution.session_resources import SessionResources
 from xr_locality.graph.collections import Bundle, unpack
 from xr_locality.graph.persisted import hold
 from xr_locality.plan.build import build_plan
-from xr_locality.plan.context import Circumstances
+from xr_locality.plan.context import PlanContext
 from xr_locality.regions.region import Region
 from xr_locality.runtime.awaiting import awaited
 from xr_locality.session.context import endpoints_of, find_region, gather_context
@@ -393,7 +393,7 @@ class Session:
             return pool.find(scheduler_address)
         return find_region(self._endpoints, scheduler_address)
 
-    def circumstances(self, **policy: Unpack[CallPolicy]) -> Circumstances:
+    def plan_context(self, **policy: Unpack[CallPolicy]) -> PlanContext:
         """Gather the context of a plan: all that it depends on besides the graph.
 
         Parameters
@@ -403,7 +403,7 @@ class Session:
 
         Returns
         -------
-        Circumstances
+        PlanContext
             For ``plan.build.build_plan``.
         """
         return gather_context(
@@ -424,10 +424,10 @@ class Session:
         """Make a plan; with `ahead`, check meanwhile the endpoints that it may need."""
         if ahead:
             self.resources.refuse_fork()
-        circumstances = replace(self.circumstances(**policy), results_stay=results_stay)
+        context = replace(self.plan_context(**policy), results_stay=results_stay)
         if ahead:
-            circumstances = replace(circumstances, surveyed=self.resources.anticipate)
-        return Plan.from_record(build_plan(bundle, circumstances), executor=self)
+            context = replace(context, surveyed=self.resources.anticipate)
+        return Plan.from_record(build_plan(bundle, context), executor=self)
 
     def _audit(self, settings: Settings) -> Audit:
         from xr_locality.execution.metrics.audit import Audit
