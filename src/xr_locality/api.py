@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from xr_locality.config import CallPolicy
 from xr_locality.display.plans import Plan
+from xr_locality.errors import LocalityWarning
 from xr_locality.graph.collections import unpack
 from xr_locality.graph.layers import ancestors, embedded_objects
 from xr_locality.plan.survey import Source, survey
@@ -194,7 +196,10 @@ def tag(obj: T, region: str | Region) -> T:
     """
     where = Region.parse(region)
     marked = Tag(region=where, evidence="tagged by hand")
-    for part in unpack(obj).parts:
+    parts = unpack(obj).parts
+    if not parts:
+        warn_of_eager_data(obj, where)
+    for part in parts:
         roots = []
         for name in ancestors(part.graph, part.layers):
             layer = part.graph.layers[name]
@@ -205,6 +210,28 @@ def tag(obj: T, region: str | Region) -> T:
                 roots.append(name)
         REGISTRY.tag_layers(roots, where)
     return obj
+
+
+def warn_of_eager_data(obj: Any, region: Region) -> None:
+    """Warn of data of another region that dask does not hold: no plan can route them.
+
+    Parameters
+    ----------
+    obj : Any
+        An object without any dask collection.
+    region : Region
+        The region that its data are stored in.
+    """
+    client = Region.parse(current_session().settings().client_region)
+    if region.is_local or region == client or not getattr(obj, "data_vars", (obj,)):
+        return
+    warnings.warn(
+        f"The data of this {type(obj).__name__} are stored in region {str(region)!r}, and it "
+        "holds no dask array: they are read, and computed on, on this machine. Open them with "
+        "chunks, as in xr.open_dataset(..., chunks={}), to compute beside them.",
+        LocalityWarning,
+        stacklevel=3,
+    )
 
 
 def sources(obj: Any, **policy: Any) -> tuple[Source, ...]:

@@ -60,7 +60,8 @@ def open_document(url: str, options: Mapping[str, Any], *, local_only: bool) -> 
     parent = posixpath.dirname(opened.fs._strip_protocol(url))
     directory = parent if local else opened.fs.unstrip_protocol(parent)
     document = parse_document(text, shown)
-    return {"name": posixpath.basename(shown), **document, DIRECTORY: directory}
+    name = document.get("name") or posixpath.basename(shown)
+    return {**document, "name": name, DIRECTORY: directory}
 
 
 def parse_document(text: str | bytes, shown: str) -> dict[str, Any]:

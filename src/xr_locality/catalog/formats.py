@@ -25,6 +25,8 @@ __all__ = ["FORMATS", "Format", "Opening"]
 #: Engines that take a URL and ``storage_options`` themselves; others are handed open files.
 _STORE_ENGINES: Final = frozenset({"kerchunk", "zarr"})
 _REFERENCE: Final = "reference://"
+#: What THREDDS servers have in the URLs of their OPeNDAP service.
+_OPENDAP: Final = "/dodsC/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +75,52 @@ def _tag_found(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
     return known or opening.stores
 
 
+def _tag_any(opening: Opening, dataset: xr.Dataset) -> Iterable[Store]:
+    return (_tag_found if _is_reference(opening) else _tag_urls)(opening, dataset)
+
+
+def _options(opening: Opening, **defaults: Any) -> dict[str, Any]:
+    """Merge defaults, an entry's arguments and its ``xarray_kwargs``, as intake-xarray does."""
+    options = {**defaults, **opening.options}
+    options |= options.pop("xarray_kwargs", None) or {}
+    return options
+
+
 def _is_zarr(opening: Opening) -> bool:
-    return bool(opening.options.get("engine", "zarr") == "zarr")
+    engine = _options(opening, engine="zarr")["engine"]
+    return bool(engine == "zarr") and not (_is_opendap(opening) or _is_reference(opening))
+
+
+def _is_reference(opening: Opening) -> bool:
+    return opening.urls[0].startswith(_REFERENCE)
+
+
+def _is_opendap(opening: Opening) -> bool:
+    """Return whether an OPeNDAP server is asked: its URLs lead to no files."""
+    return opening.urls[0].startswith(("http://", "https://")) and _OPENDAP in opening.urls[0]
+
+
+def _open_opendap(opening: Opening) -> xr.Dataset:
+    """Open URLs of an OPeNDAP server, which netCDF's library asks itself."""
+    options = _options(opening, engine="netcdf4", chunks={})
+    options.pop("path_as_pattern", None)
+    if options.pop("auth", None) is not None:
+        raise ConfigurationError(
+            "The argument 'auth' of an OPeNDAP entry is not understood here. Put the name and "
+            "password for its host into the file ~/.netrc."
+        )
+    if opening.several:
+        return xr.open_mfdataset(list(opening.urls), **options)
+    return xr.open_dataset(opening.urls[0], **options)
 
 
 def _open_xarray(opening: Opening) -> xr.Dataset:
     """Open with any engine of xarray's; zarr unless one is named."""
-    options: dict[str, Any] = {"engine": "zarr", "chunks": {}, **opening.options}
+    if _is_opendap(opening):
+        return _open_opendap(opening)
+    if _is_reference(opening):
+        return _open_kerchunk(opening)
+    options = _options(opening, engine="zarr", chunks={})
     if options["engine"] not in _STORE_ENGINES:
         return _open_files(opening)
     if opening.storage_options:
@@ -96,9 +137,9 @@ def _open_files(opening: Opening) -> xr.Dataset:
     import fsspec
     from fsspec.implementations.local import LocalFileSystem
 
-    options = {"chunks": {}, **opening.options}
-    # Arguments that intake-xarray's drivers take, so that one entry suits both.
-    options |= options.pop("xarray_kwargs", None) or {}
+    if _is_opendap(opening):
+        return _open_opendap(opening)
+    options = _options(opening, chunks={})
     if options.pop("path_as_pattern", True) is not False and "{" in "".join(opening.urls):
         raise ConfigurationError(
             "Patterns such as '{year}' in a URL are not understood here. Use '*', with "
@@ -127,7 +168,8 @@ def _open_kerchunk(opening: Opening) -> xr.Dataset:
     # zarr 3 reads through asynchronous filesystems alone.
     remote = dict(references.get("remote_options") or {})
     references["remote_options"] = {"asynchronous": True, **remote}
-    options: dict[str, Any] = {"chunks": {}, "consolidated": False, **opening.options}
+    options = _options(opening, chunks={}, consolidated=False)
+    options.pop("engine", None)
     return xr.open_dataset(
         _REFERENCE, engine="zarr", backend_kwargs={"storage_options": references}, **options
     )
@@ -143,7 +185,7 @@ def _open_icechunk(opening: Opening) -> xr.Dataset:
         ) from err
     if opening.several:
         raise ConfigurationError("An icechunk entry names one repository.")
-    options = {"chunks": {}, "consolidated": False, **opening.options}
+    options = _options(opening, chunks={}, consolidated=False)
     versions = {name: options.pop(name, None) for name in ("branch", "tag", "snapshot_id")}
     version = {name: value for name, value in versions.items() if value is not None}
     credentials = options.pop("authorize_virtual_chunk_access", None)
@@ -223,7 +265,7 @@ _ICECHUNK_STORAGES: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
 #: By name.
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     {
-        "xarray": Format(open=_open_xarray, tagged=_tag_urls, by_url=_is_zarr),
+        "xarray": Format(open=_open_xarray, tagged=_tag_any, by_url=_is_zarr),
         "netcdf": Format(open=_open_files, tagged=_tag_urls),
         "kerchunk": Format(open=_open_kerchunk, tagged=_tag_found),
         "icechunk": Format(open=_open_icechunk, tagged=_tag_urls),

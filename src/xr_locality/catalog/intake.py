@@ -187,7 +187,9 @@ def _entry(
         return Entry(name=name, levels=levels, problem=shown(err), at=at)
     known = [store for store in stores if _is_a_place(store)]
     if not known:
-        problem = "what it names depends on a parameter, or on references"
+        problem = "what it names depends on a parameter"
+        if any(store.protocol == "reference" for store in stores):
+            problem = "a set of references: what they lead to is known when it is opened"
         return Entry(name=name, levels=levels, problem=problem, at=at)
     return Entry(name=name, levels=levels, stores=tuple(known), at=at)
 
@@ -209,10 +211,11 @@ def _fill(url: str, values: Mapping[str, list[str]], template: re.Pattern[str]) 
     for chosen in itertools.product(*(values[name] for name in known)):
         text = dict(zip(known, chosen, strict=True))
         whole = template.sub(lambda match: text.get(match[1].strip(), match[0]), url)  # noqa: B023
-        left = template.search(whole)
-        if left is not None:
-            # Up to the last whole name: "s3://bucket/model-" is a part of one.
-            whole = whole[: left.start()].rpartition("/")[0]
+        left = [match.start() for each in (template, _FIELD) if (match := each.search(whole))]
+        if left:
+            # Up to the last whole name: "s3://bucket/model-" is a part of one. A field in
+            # single braces is a pattern of intake-xarray's.
+            whole = whole[: min(left)].rpartition("/")[0]
         filled[whole or "."] = None
     return [each for each in filled if each != "."] or [""]
 
@@ -292,8 +295,9 @@ def _first_document(catalog: Any) -> dict[str, Any]:
 
 
 def _second_document(catalog: Any) -> dict[str, Any]:
+    path = str(catalog.user_parameters.get("CATALOG_PATH") or "")
     return {
-        "name": catalog.metadata.get("name"),
+        "name": catalog.metadata.get("name") or posixpath.basename(path),
         "metadata": catalog.metadata,
         "data": {token: vars(each) for token, each in catalog.data.items()},
         "entries": {token: vars(each) for token, each in catalog.entries.items()},

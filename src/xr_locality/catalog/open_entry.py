@@ -8,6 +8,7 @@ from functools import partial
 
 import xarray as xr
 
+from xr_locality.api import warn_of_eager_data
 from xr_locality.catalog.entry_tags import Level, read_tag
 from xr_locality.catalog.formats import FORMATS, Opening
 from xr_locality.errors import ConfigurationError, RegionError
@@ -92,6 +93,8 @@ class OpenEntry:
         dataset = self._opened[forced]
         if tag is not None:
             self._remember(list(form.tagged(opening, dataset)), tag)
+            if dataset.__dask_graph__() is None:
+                warn_of_eager_data(dataset, tag.region)
         return dataset
 
     def close(self) -> None:
