@@ -311,9 +311,7 @@ def test_relative_assets(base: str | None, rules: dict[str, str]) -> None:
     asset = {"href": "./x/../a.zarr"}
     learned = xl.catalog.learn({**ITEM, "links": links, "assets": {"a": asset}})
     assert learned.rules == rules
-    assert learned.problems == (
-        {} if base else {"item.a": "its URL is relative, and nobody says to what"}
-    )
+    assert learned.problems == ({} if base else {"item.a": "its URL is relative to an unknown one"})
 
 
 def test_relative_assets_of_a_file(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ class CheckedEntry:
     urls : tuple of str
         What it names; without anything secret.
     region : Region or None
-        Where it is; None where nobody knows.
+        Where it is stored; None where unknown.
     evidence : str
         How that is known, or why not.
     requester_pays : bool or None
-        Whether the reader pays; None where nobody says.
+        Whether the reader pays; None where unknown.
     leaves : str
         What may leave its region.
     endpoint : bool
@@ -179,7 +179,7 @@ def _distinct(known: Iterable[Detection]) -> Iterable[Detection]:
 
 
 def _why_unknown(chain: Chain, stores: tuple[Store, ...]) -> str:
-    return chain.why_unknown(stores[0]) if stores else "nobody knows"
+    return chain.why_unknown(stores[0]) if stores else "it names no store"
 
 
 def _agree(one: Region, other: Region) -> bool:

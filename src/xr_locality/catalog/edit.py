@@ -44,7 +44,7 @@ class TaggedFile:
     tagged : tuple of str
         Entries that had one, their own or inherited.
     unknown : Mapping of str to str
-        Entries of whose region nobody knows, and why.
+        Entries whose region is unknown, and why.
     problems : Mapping of str to str
         Entries that cannot be tagged, and why.
     written : bool
@@ -86,7 +86,7 @@ def tag_file(path: str | Path, *, dry_run: bool = False, **policy: Any) -> Tagge
     """Write the regions of its entries into a catalog of Intake's, as far as they are known.
 
     Entries that have a region, their own or their catalog's, stay as they are; so do
-    files of this machine, which are elsewhere for everybody else. Catalogs inside the
+    files of this machine, which other machines do not have. Catalogs inside the
     catalog are files of their own.
 
     Parameters

@@ -141,7 +141,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def limited(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """Stop after so many entries that somebody must have made them by mistake."""
+    """Stop after more entries than a catalog has that is not a mistake."""
     for n, entry in enumerate(entries):
         if n == MOST_ENTRIES:
             yield Entry(

@@ -57,7 +57,7 @@ def read_tag(levels: Sequence[Level], *, urls: Sequence[Store] = ()) -> Tag | No
     Returns
     -------
     Tag or None
-        None if nobody says anything of a region.
+        None if no level has a region.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def _replicas_of_each(
     if len(urls) != len(originals):
         raise ConfigurationError(
             f"A replica in the metadata of {where} has {len(urls)} URLs and its entry "
-            f"{len(originals)}: nobody could tell which is a copy of which. Make its urlpath a "
+            f"{len(originals)}: which is a copy of which is unknown. Make its urlpath a "
             "list of as many, in the same order.",
             where=where,
         )

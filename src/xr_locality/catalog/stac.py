@@ -119,7 +119,7 @@ def _store(asset: Mapping[str, Any], base: str | None, account: str | None = Non
 def _joined(base: str | None, href: str) -> str:
     """Make a relative reference absolute."""
     if not base:
-        raise SourceError("its URL is relative, and nobody says to what")
+        raise SourceError("its URL is relative to an unknown one")
     scheme, found, rest = base.partition("://")
     if not found:
         return urljoin(base, href)

@@ -108,8 +108,8 @@ def _cluster_text(found: ClusterFacts) -> str:
     age = "" if found.seconds is None else f"  {_age(found.seconds)}"
     if found.forgotten:
         return (
-            f"{found.region}  {found.name or 'no name'}{age}  forgotten: not stopped, and nobody "
-            f"here knows whether it still runs; whoever runs {found.gateway} can say"
+            f"{found.region}  {found.name or 'no name'}{age}  forgotten: not stopped, and it "
+            f"may still run; ask the operators of {found.gateway}"
         )
     what = "ended" if found.reaped else words[found.owner]
     if found.name is None and found.seconds is None:

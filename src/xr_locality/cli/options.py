@@ -21,7 +21,7 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe",
         choices=get_args(Probing),
-        help="ask clouds where nobody knows, always, or never (default: as configured)",
+        help="ask clouds where the region is unknown, always, or never (default: as configured)",
     )
 
 

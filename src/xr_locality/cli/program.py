@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 1 after an error of the library's, if whoever reads the output
+        The exit code: 0; 1 after an error of the library's, if the reader of the output
         went away, or if the command found fault (a region is not known, an entry has a
         problem or no endpoint, an endpoint does not answer, a cluster is left over);
         130 after Ctrl-C.
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{_PROGRAM}: error: {_describe(error)}", file=sys.stderr)
         return PROBLEM
     except BrokenPipeError:
-        # Whoever reads has enough. What is left unwritten must not be tried again at exit.
+        # The reader has closed the pipe. What is left unwritten must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PROBLEM
     except KeyboardInterrupt:

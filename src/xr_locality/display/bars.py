@@ -123,7 +123,7 @@ class Bars(AbstractContextManager["Bars"]):
             self._progress.update(bar.id, completed=total, total=total)
 
     def _draw_tasks(self, region: Region, done: int, total: int | None) -> None:
-        # Until a scheduler has made a symbolic graph, nobody knows how many.
+        # The number of tasks is unknown until the scheduler has expanded a symbolic graph.
         if total is not None:
             self._totals[region] = total
         shown = f"{done} tasks" if total is None else f"{done}/{total} tasks"
@@ -212,7 +212,7 @@ class NotebookBars(Bars):
 def expected_crossings(plan: PlanRecord) -> dict[tuple[Region, Region], int]:
     """Sum the bytes of values that a plan has cross, by pair of regions.
 
-    What workers read from stores is left out: nobody sees these bytes while they move.
+    Stored bytes that workers read are left out: they are counted only after the run.
     """
     expected: dict[tuple[Region, Region], int] = {}
     for group in plan.transfers.groups:

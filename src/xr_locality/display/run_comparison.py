@@ -29,7 +29,7 @@ class Compared:
     predicted_nbytes : int
         Bytes predicted.
     nbytes : int or None
-        Bytes measured; None where nobody counted them.
+        Bytes measured; None where they were not counted.
     predicted_usd : float
         What those predicted cost.
     usd : float or None
@@ -51,7 +51,7 @@ class ComparedTime:
     predicted_seconds : float
         At what one worker of each region can move, and one round trip.
     seconds : float or None
-        Measured, moves at the same time once; None where nobody knows.
+        Measured, moves at the same time once; None where unknown.
     """
 
     predicted_seconds: float
@@ -65,7 +65,7 @@ class ComparedWork:
     Attributes
     ----------
     planned_tasks : int or None
-        Tasks before optimisation, which fuses many into few; None where nobody counted.
+        Tasks before optimisation, which fuses many into few; None where they were not counted.
     tasks : int
         Tasks that ran.
     seconds : float

@@ -56,7 +56,7 @@ def _facts(comparison: Comparison) -> tuple[Fact, ...]:
     )
 
 
-#: What stands where nobody counted.
+#: Shown in place of bytes that were not counted.
 _NOT_COUNTED = "not counted"
 
 #: Headings of what is predicted and measured in bytes and US dollars.
@@ -102,7 +102,7 @@ def _times(comparison: Comparison) -> Table:
 
 
 def _work(comparison: Comparison) -> Table:
-    # Nobody counts stored bytes of most files: no columns of them then.
+    # Stored bytes of most kinds of files are not counted: no columns of them then.
     counted = any(each.nbytes_read is not None for each in comparison.regions.values())
 
     def read(each: ComparedWork) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class SourceSummary:
     url : str
         Where it lies; without credentials.
     region : Region or None
-        The region it lies in; None where nobody knows.
+        The region that it is stored in; None where unknown.
     evidence : str
         How that is known.
     variables : tuple of str
@@ -43,7 +43,7 @@ class SourceSummary:
     guessed : bool
         Whether these bytes are only a guess.
     requester_pays : bool or None
-        Whether the reader is billed; None where nobody says.
+        Whether the reader is billed; None where unknown.
     leaves : str
         Whether its values may leave its region: ``always``, ``reduced`` or ``never``.
     replica : str or None
@@ -345,7 +345,7 @@ def _regions(
         for reader, share in () if chosen else _readers(plan, source, nbytes):
             by_reader.setdefault(reader, []).append(replace(shown, nbytes_read=share))
         for each in chosen:
-            # How much of it each of several regions reads is not told.
+            # How much of it each of several regions reads is unknown.
             by_reader.setdefault(each.target, []).append(
                 replace(
                     shown,
@@ -366,12 +366,12 @@ def _regions(
 def _readers(
     plan: PlanRecord, source: Source, nbytes: int | None
 ) -> Iterator[tuple[Region, int | None]]:
-    """Say which regions read a source, and how much: from afar, and the rest beside it."""
+    """List the regions that read a source, remote ones and those beside it, and how much."""
     lies = source.region or LOCAL
     if len(plan.regions) == 1:
         yield plan.regions[0], nbytes
         return
-    afar = {
+    remote = {
         group.target: group.nbytes
         for group in plan.transfers.groups
         if group.why == "remote-read" and (group.keys[0], group.source) == (source.url, lies)
@@ -381,10 +381,10 @@ def _readers(
         each.region for each in plan.partitions if source.layers.keys() & each.graph.layers.keys()
     ]
     beside = [region for region in holding if inside(region, lies)]
-    if not afar and not beside:
+    if not remote and not beside:
         beside = holding or [lies]
-    yield from afar.items()
-    rest = None if nbytes is None else max(nbytes - sum(afar.values()), 0)
+    yield from remote.items()
+    rest = None if nbytes is None else max(nbytes - sum(remote.values()), 0)
     for region in beside:
         # How a multi-region's regions share what they read of it is not known.
         yield region, rest if len(beside) == 1 else None
