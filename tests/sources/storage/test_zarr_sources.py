@@ -191,7 +191,7 @@ def test_groups_and_stores(tmp_path: Path) -> None:
 def test_wrapped_store(dataset: xr.Dataset, tmp_path: Path) -> None:
     """A store around another is where the inner one is."""
     dataset.to_zarr(tmp_path / "a.zarr", zarr_format=2)
-    store = LoggingStore(LocalStore(tmp_path / "a.zarr"), log_level="ERROR")
+    store = LoggingStore(LocalStore(tmp_path / "a.zarr", read_only=True), log_level="ERROR")
     found = by_name(held(xr.open_zarr(store)))
     assert found["tp"].url == f"file://{tmp_path}/a.zarr/tp"
     assert found["tp"].stored_nbytes() == stored(tmp_path / "a.zarr" / "tp")
