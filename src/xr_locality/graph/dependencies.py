@@ -33,12 +33,14 @@ from xr_locality.graph.layers import kinds_of, toposort_layers
 from xr_locality.graph.overlap import Overlap, overlap_of
 from xr_locality.graph.task_table import LayerTasks, Structure, block_position
 from xr_locality.graph.tasks import is_block_key, is_value, keys_taken
+from xr_locality.runtime.collector import collector_paused
 
 __all__ = ["structure_of"]
 
 _Positions = NDArray[np.intp]
 
 
+@collector_paused()
 def structure_of(graph: HighLevelGraph, outputs: Iterable[Key]) -> Structure:
     """Find the tasks that some outputs need, and what each takes.
 

@@ -5,10 +5,7 @@ Pure: reads graphs and stores' metadata, opens no connection, sends no task.
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from xr_locality.errors import BudgetError, RegionError, raise_together
 from xr_locality.graph.collections import Bundle
@@ -55,29 +52,6 @@ def build_plan(bundle: Bundle, context: PlanContext) -> PlanRecord:
     LocalityErrorGroup
         If several of these are wrong.
     """
-    with _collector_paused():
-        return _build(bundle, context)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep Python's collector of cycles from going through a graph again and again.
-
-    A graph of a million tasks is millions of tuples that live on, and planning makes more:
-    each full collection visits them all and frees nothing. It took a third of the time that
-    a stencil of a million tasks is planned in.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _build(bundle: Bundle, context: PlanContext) -> PlanRecord:
     graph = bundle.graph()
     settings = context.settings
     unknown = LOCAL if settings.unknown_region == "local" or not context.usable else None

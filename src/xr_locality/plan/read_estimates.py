@@ -19,6 +19,7 @@ from xr_locality.graph.task_table import LayerTasks, Structure
 from xr_locality.graph.tasks import in_memory_nbytes
 from xr_locality.plan.survey import Source, Survey
 from xr_locality.regions.region import LOCAL, Region
+from xr_locality.runtime.collector import collector_paused
 
 __all__ = ["Reading", "Reads"]
 
@@ -252,6 +253,7 @@ class SizedTasks:
     why: dict[str, str]
 
 
+@collector_paused()
 def size_tasks(structure: Structure, estimator: SizeEstimator) -> SizedTasks:
     """Estimate the bytes of all tasks' values, layer by layer."""
     nbytes = np.zeros(structure.n_tasks, dtype=np.int64)

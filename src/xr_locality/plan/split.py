@@ -23,6 +23,7 @@ from xr_locality.graph.task_table import LayerTasks, Structure
 from xr_locality.plan.model import Boundary, Partition
 from xr_locality.plan.place import Placed
 from xr_locality.regions.region import Region
+from xr_locality.runtime.collector import collector_paused
 
 __all__ = ["split", "whole"]
 
@@ -49,6 +50,7 @@ def whole(graph: HighLevelGraph, outputs: Collection[Key], region: Region) -> Pa
     )
 
 
+@collector_paused()
 def split(
     graph: HighLevelGraph,
     structure: Structure,
