@@ -27,8 +27,8 @@ from xr_locality.testing.network.emulated_links import (
     fill_in,
 )
 from xr_locality.testing.network.forward import end_processes
+from xr_locality.testing.network.forwarder_process import ForwarderProcess
 from xr_locality.testing.network.measure import MeasuredLink, measure, verify
-from xr_locality.testing.network.process import ForwarderProcess
 
 __all__ = ["LOCAL", "EmulatedNetwork"]
 
