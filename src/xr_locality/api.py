@@ -197,7 +197,8 @@ def tag(obj: T, region: str | Region) -> T:
     where = Region.parse(region)
     marked = Tag(region=where, evidence="tagged by hand")
     parts = unpack(obj).parts
-    if not parts:
+    graph = getattr(obj, "__dask_graph__", None)
+    if not parts if graph is None else graph() is None:
         warn_of_eager_data(obj, where)
     for part in parts:
         roots = []
@@ -227,7 +228,7 @@ def warn_of_eager_data(obj: Any, region: Region) -> None:
         return
     warnings.warn(
         f"The data of this {type(obj).__name__} are stored in region {str(region)!r}, and it "
-        "holds no dask array: they are read, and computed on, on this machine. Open them with "
+        "holds no dask array: operations on it read them on this machine. Open them with "
         "chunks, as in xr.open_dataset(..., chunks={}), to compute beside them.",
         LocalityWarning,
         stacklevel=3,

@@ -144,6 +144,13 @@ class TestEager:
         with pytest.warns(LocalityWarning, match=r"chunks=\{\}"):
             xl.tag(eager, "aws:us-west-2")
 
+    def test_opened_without_chunks(self, tmp_path: Path) -> None:
+        """So are data that xarray has opened and not read, which it reads when they are used."""
+        path = tmp_path / "a.zarr"
+        xr.Dataset({"t": ("x", np.ones(2))}).to_zarr(path, zarr_format=2)
+        with pytest.warns(LocalityWarning, match=r"chunks=\{\}"):
+            xl.tag(xr.open_dataset(path, engine="zarr"), "aws:us-west-2")
+
     def test_from_a_catalog(self, tmp_path: Path) -> None:
         """So are those of an entry that is opened without chunks."""
         path = str(tmp_path / "a.zarr")
