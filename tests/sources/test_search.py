@@ -282,7 +282,7 @@ def test_many_objects_in_cycles_end() -> None:
 @pytest.mark.parametrize(
     "plain",
     [
-        "s3://bucket/a.zarr",
+        "mean",
         b"s3://bucket",
         3,
         2.5,
@@ -297,11 +297,12 @@ def test_many_objects_in_cycles_end() -> None:
         threading,
         threading.Lock(),
         logging.getLogger(),
-        Path("/data"),
+        Path("no/such/file.nc"),
         TaskRef("key"),
         Alias("key"),
         da.ones(10, chunks=2).dask,
-        {"attrs": {"doi": "https://doi.org/10.1"}},
+        {"attrs": {"doi": "10.1/ab.c", "title": "A sentence. Of two."}},
+        {"attrs": {"separator": "/", "here": "."}},
     ],
     ids=lambda plain: type(plain).__name__,
 )

@@ -187,6 +187,10 @@ def _guessed_results(decided: Decided, context: PlanContext) -> Iterator[str]:
         yield f"the size of results: {why}"
 
 
+#: Links that are listed one by one.
+_MOST_LINKS = 10
+
+
 def _doubts(found: Survey, context: PlanContext) -> tuple[str, ...]:
     """Say what is not known about the sources."""
     doubts = [
@@ -200,5 +204,10 @@ def _doubts(found: Survey, context: PlanContext) -> tuple[str, ...]:
         f"request charges of {source.url}: its reader pays them, and they are in no price here"
         for source in found.sources
         if source.requester_pays
+    ]
+    doubts += [
+        f"whether a task reads {link}, which is among its arguments; if it does, say the region "
+        "in locality.rules"
+        for link in found.links[:_MOST_LINKS]
     ]
     return tuple(doubts)

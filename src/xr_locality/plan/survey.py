@@ -104,6 +104,9 @@ class Survey:
         references of one array lead to several.
     pins : mapping of str to Region
         Layers that ``dask.annotate(locality=…)`` pins, or that write to a store.
+    links : tuple of str
+        Web addresses among the arguments of tasks, of unknown region: they may be read, or be
+        no more than text.
     """
 
     sources: tuple[Source, ...]
@@ -112,6 +115,7 @@ class Survey:
     pins: Mapping[str, Region]
     #: Tasks, and values of tasks, that are bound to this process, in layers where not all are.
     local_keys: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> frozenset[Region]:
@@ -136,6 +140,7 @@ class _Surveyor:
     local_keys: dict[str, frozenset[Key]] = field(default_factory=dict)
     #: Layers with tasks that hold objects of this process.
     local: set[str] = field(default_factory=set)
+    links: dict[str, None] = field(default_factory=dict)
 
     def layer(self, graph: HighLevelGraph, name: str, contents: Contents) -> None:
         layer, found, clusters = graph.layers[name], contents.sources, contents.clusters
@@ -177,6 +182,10 @@ class _Surveyor:
             evidence = "tagged by hand"
         else:
             evidence = self.chain.why_unknown(found.store)
+        if region is None and found.named and found.store.protocol in ("http", "https"):
+            # It may be a link in an attribute, which no task follows.
+            self.links[found.url] = None
+            return None
         entry = self.grouped.setdefault(
             (found.group, region),
             {
@@ -363,6 +372,7 @@ def survey(
         keys=surveyor.keys,
         pins=surveyor.pins,
         local_keys=surveyor.local_keys,
+        links=tuple(surveyor.links),
     )
     # What is wrong of a store, a pin or a cluster is wrong in each of its layers.
     return found, list({str(problem): problem for problem in surveyor.problems}.values())

@@ -34,6 +34,8 @@ _ALIASES: Final = {
 }
 # fsspec's wrappers, which may stand alone when their options name the target.
 _WRAPPERS: Final = frozenset({"blockcache", "cached", "dir", "filecache", "simplecache"})
+# An "@" is a part of the name: ``oci://bucket@namespace``, ``github://owner:repository@ref``.
+_NAMED_WITH_AT: Final = frozenset({"github", "oci"})
 _WITHOUT_BUCKET: Final = frozenset({"file", "memory"})
 
 _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
@@ -161,6 +163,9 @@ class Store:
         if protocol not in ("s3", "gs", "az") and known.get("host"):
             port = f":{known['port']}" if known.get("port") else ""
             return cls(protocol=protocol, bucket=f"{known['host']}{port}", path=path)
+        if protocol in _NAMED_WITH_AT:
+            bucket, _, key = path.lstrip("/").partition("/")
+            return cls(protocol=protocol, bucket=bucket, path=key)
         bucket, _, key = _without_userinfo(path.lstrip("/")).partition("/")
         if protocol == "az":
             account, bucket, key = _azure(bucket, key, known)

@@ -36,6 +36,8 @@ class Found:
     itemsize: int | None = None
     #: Part of the array's chunks that lies here, where chunks lie in several stores.
     share: float | None = None
+    #: Whether a task only names it, by a text among its arguments: a link may be no more.
+    named: bool = False
     #: Asks the store for the stored (compressed) bytes of the whole array, once.
     #: It contacts the network; None where unknown or too many chunks to list.
     stored_nbytes: Callable[[], int | None] = field(default=no_size, repr=False, compare=False)

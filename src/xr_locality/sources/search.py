@@ -14,6 +14,7 @@ from xr_locality.regions.store import Store
 from xr_locality.sources.finder import Found, SourceFinder
 from xr_locality.sources.finder_failure import warn_of_failure
 from xr_locality.sources.finder_registry import finders
+from xr_locality.sources.named_in_tasks import find_named, may_name
 from xr_locality.sources.storage.futures import CLUSTER
 from xr_locality.sources.storage.process import PROCESS
 from xr_locality.sources.traversal import Task, Traversal, traversal_of
@@ -226,6 +227,9 @@ class _Walker:
         self._seen: dict[int, tuple[Found, ...]] = {}
         # What was seen is kept alive, so that no id is used again.
         self._kept: list[object] = []
+        # What texts name, and one object for each text, as many are equal.
+        self._names: dict[str, tuple[Found, ...]] = {}
+        self._texts: dict[str, str] = {}
         self._depth = 0
         self._strangers = 0
         self._stopped = False
@@ -235,6 +239,8 @@ class _Walker:
         traversal = traversal_of(type(obj))
         if traversal is None:
             return ()
+        if traversal.names:
+            return self._named(str(obj))
         if not traversal.remembered:
             found = self._ask(obj) if self._is_call(obj) else None
             return self._inside(obj, traversal) if found is None else found
@@ -270,6 +276,17 @@ class _Walker:
 
     def _hold_nothing(self, objects: Iterable[object]) -> bool:
         return not any(map(self.walk, objects))
+
+    def _plausible(self, texts: Iterable[object]) -> Iterator[tuple[int, str]]:
+        """List by id those of many texts or paths that may name a store, each text once."""
+        for text in filter(may_name, set(map(str, texts))):
+            kept = self._texts.setdefault(text, text)
+            yield id(kept), kept
+
+    def _named(self, text: str) -> tuple[Found, ...]:
+        if (known := self._names.get(text)) is None:
+            known = self._names[text] = find_named(text)
+        return known
 
     def _ask(self, obj: object) -> tuple[Found, ...] | None:
         for finder in self._finders:
@@ -311,7 +328,9 @@ class _Walker:
                     those = group
                     if len(kinds) > 1:
                         those = list(compress(group, map(is_, map(type, group), repeat(kind))))
-                    if traversal.spread is not None:
+                    if traversal.names:
+                        rare.update(self._plausible(those))
+                    elif traversal.spread is not None:
                         below.extend(traversal.spread(those))
                     elif all(map(is_, those, repeat(those[0]))):
                         rare[id(those[0])] = those[0]

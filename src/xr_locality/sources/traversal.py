@@ -23,12 +23,12 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from xr_locality.compat.dask_graph import Alias, DataNode, Task, TaskRef
+from xr_locality.sources.named_in_tasks import array_texts
 
 # The names of dask that other finders need, from the one module that knows them.
 __all__ = ["Task", "TaskRef", "Traversal", "traversal_of"]
 
 _PLAIN: Final[tuple[type, ...]] = (
-    str,
     bytes,
     bytearray,
     int,
@@ -45,7 +45,6 @@ _PLAIN: Final[tuple[type, ...]] = (
     timedelta,
     tzinfo,
     enum.Enum,
-    PurePath,
     np.ndarray,
     np.generic,
     np.dtype,
@@ -84,16 +83,22 @@ class Traversal(NamedTuple):
     remembered: bool = True
     #: Whether the finders are to be asked first.
     stranger: bool = False
+    #: Whether it is a text or a path, which may name a store.
+    names: bool = False
 
 
 def _choose(kind: type[Any]) -> Traversal | None:
+    if issubclass(kind, str | PurePath) and not issubclass(kind, enum.Enum):
+        return Traversal(_nothing, remembered=False, names=True)
+    if kind is np.ndarray:
+        return Traversal(array_texts, spread=_spread_arrays, remembered=False)
     if kind is np.memmap:
         return Traversal(_nothing, stranger=True)
     package = kind.__module__.partition(".")[0]
     if package == "distributed" and kind.__name__ == "Future":
         # A reference to its own key, too; a finder knows whose it is.
         return Traversal(_nothing, stranger=True)
-    if issubclass(kind, _PLAIN) or package in _OPAQUE:
+    if issubclass(kind, _PLAIN) or package in _OPAQUE or package.startswith("_cython"):
         return None
     if package in _CLOSED:
         return Traversal(_nothing, stranger=True)
@@ -128,6 +133,8 @@ _FUNC: Final = attrgetter("func")
 _ARGS: Final = attrgetter("args")
 _KWARGS: Final = attrgetter("kwargs")
 _VALUE: Final = attrgetter("value")
+_DTYPE: Final = attrgetter("dtype")
+_FIELDS: Final = attrgetter("fields")
 
 
 def _nothing(obj: object) -> Iterable[object]:
@@ -187,6 +194,11 @@ def _spread_tasks(tasks: Sequence[Any]) -> Iterator[Sequence[object]]:
     yield list(map(_FUNC, tasks))
     yield from _spread(list(map(_ARGS, tasks)))
     yield from _spread_mappings(list(filter(None, map(_KWARGS, tasks))))
+
+
+def _spread_arrays(arrays: Sequence[Any]) -> Iterator[Sequence[object]]:
+    if any(map(_FIELDS, map(_DTYPE, arrays))):
+        yield list(chain.from_iterable(map(array_texts, arrays)))
 
 
 def _spread_nodes(nodes: Sequence[Any]) -> Iterator[Sequence[object]]:

@@ -37,7 +37,8 @@ def _managed(manager: Any, walk: Walk) -> Iterable[Found]:
     if file is None:
         return [Found.unknown(manager, detail="file manager")]
     arguments = file.arguments
-    found = list(walk([file.opener, arguments, file.options]))
-    if arguments and isinstance(arguments[0], str):
+    named = bool(arguments) and isinstance(arguments[0], str)
+    found = list(walk([file.opener, arguments[named:], file.options]))
+    if named:
         found.append(Found.at(Store.from_url(arguments[0]), detail="file"))
     return found
