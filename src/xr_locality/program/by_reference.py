@@ -16,7 +16,7 @@ from xr_locality.compat.dask_graph import GraphNode, TaskRef
 from xr_locality.graph.layers import embedded_objects
 from xr_locality.program.executable import Program, RegionProgram, replace_layers
 from xr_locality.program.retarget import swap
-from xr_locality.runtime.references import LocalReference
+from xr_locality.runtime.object_references import LocalReference
 from xr_locality.sources.local_objects import local_calls
 from xr_locality.sources.search import find_contents, local_test
 

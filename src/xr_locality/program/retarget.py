@@ -21,7 +21,7 @@ from xr_locality.graph.layers import embedded_objects
 from xr_locality.program.executable import replace_layers
 from xr_locality.regions.store import Store
 from xr_locality.regions.tag import Replica
-from xr_locality.runtime.references import LocalReference
+from xr_locality.runtime.object_references import LocalReference
 from xr_locality.sources.search import find_sources
 
 __all__ = ["Copies", "retarget", "swap"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from xr_locality.errors import ExecutionError
-from xr_locality.runtime.references import LocalReference
+from xr_locality.runtime.object_references import LocalReference
 
 
 def test_is_the_object_itself() -> None:
