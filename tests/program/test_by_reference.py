@@ -9,6 +9,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -147,36 +148,39 @@ def test_hdf5(session: xl.Session, field: xr.DataArray, tmp_path: Path) -> None:
         np.testing.assert_array_equal(written["v"][:], 2 * VALUES)
 
 
-def _in_temporary(content: bytes, folder: Path) -> Any:
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115  # Open for as long as the test.
+def _in_temporary(content: bytes, folder: Path, stack: ExitStack) -> Any:
+    file = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115  # the test ends it
     file.write(content)
     file.flush()
     return file
 
 
-def _in_gzip(content: bytes, folder: Path) -> Any:
+def _in_gzip(content: bytes, folder: Path, stack: ExitStack) -> Any:
     (folder / "a.gz").write_bytes(gzip.compress(content))
-    return gzip.open(folder / "a.gz")
+    return stack.enter_context(gzip.open(folder / "a.gz"))
 
 
-def _in_bz2(content: bytes, folder: Path) -> Any:
+def _in_bz2(content: bytes, folder: Path, stack: ExitStack) -> Any:
     (folder / "a.bz2").write_bytes(bz2.compress(content))
-    return bz2.open(folder / "a.bz2")
+    return stack.enter_context(bz2.open(folder / "a.bz2"))
 
 
-def _in_zip(content: bytes, folder: Path) -> Any:
+def _in_zip(content: bytes, folder: Path, stack: ExitStack) -> Any:
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.writestr("b.nc", content)
-    return zipfile.ZipFile(folder / "a.zip").open("b.nc")
+    return stack.enter_context(stack.enter_context(zipfile.ZipFile(folder / "a.zip")).open("b.nc"))
 
 
-def _in_tar(content: bytes, folder: Path) -> Any:
+def _in_tar(content: bytes, folder: Path, stack: ExitStack) -> Any:
     (folder / "first").write_bytes(b"not this one")
     (folder / "second").write_bytes(content)
     with tarfile.open(folder / "a.tar", "w") as archive:
         archive.add(folder / "first", arcname="a.nc")
         archive.add(folder / "second", arcname="b.nc")
-    return tarfile.open(folder / "a.tar").extractfile("b.nc")
+    archive = stack.enter_context(tarfile.open(folder / "a.tar"))  # noqa: SIM115  # as above
+    member = archive.extractfile("b.nc")
+    assert member is not None
+    return stack.enter_context(member)
 
 
 @pytest.mark.parametrize("opened", [_in_temporary, _in_gzip, _in_bz2, _in_zip, _in_tar])
@@ -184,13 +188,14 @@ def test_open_files(
     session: xl.Session,
     field: xr.DataArray,
     tmp_path: Path,
-    opened: Callable[[bytes, Path], Any],
+    opened: Callable[[bytes, Path, ExitStack], Any],
 ) -> None:
     """A file within another is read through the handle that is open here."""
     pytest.importorskip("h5netcdf")
     xr.Dataset({"v": (("t", "x"), VALUES)}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     content = (tmp_path / "a.nc").read_bytes()
-    with opened(content, tmp_path) as file:
+    with ExitStack() as stack:
+        file = opened(content, tmp_path, stack)
         lazy = xr.open_dataset(file, engine="h5netcdf", chunks={"t": 4}).v
         (total,) = session.compute(lazy + field)
     np.testing.assert_array_equal(total, 3 * VALUES)
