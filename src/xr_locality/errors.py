@@ -254,6 +254,11 @@ class EndpointError(LocalityError, ConnectionError):
     reached: bool
     #: The end of the log of a process that failed to start.
     log: str | None
+    #: The package whose versions differ, or that a cluster lacks.
+    package: str | None
+    #: Its version on this machine, and there; None where it is not installed.
+    here: str | None
+    there: str | None
 
     def __init__(
         self,
@@ -265,6 +270,9 @@ class EndpointError(LocalityError, ConnectionError):
         key: object = None,
         reached: bool = True,
         log: str | None = None,
+        package: str | None = None,
+        here: str | None = None,
+        there: str | None = None,
     ) -> None:
         super().__init__(
             message,
@@ -274,6 +282,9 @@ class EndpointError(LocalityError, ConnectionError):
             key=key,
             reached=reached,
             log=log,
+            package=package,
+            here=here,
+            there=there,
         )
 
 

@@ -454,7 +454,7 @@ class _Region:
         if self.versions == "warn":
             self._doubt(str(problem))
         else:
-            self.answer.problems.append(EndpointError(str(problem), **problem.facts, **facts))
+            self.answer.problems.append(EndpointError(str(problem), **{**problem.facts, **facts}))
 
     def _doubt(self, text: str) -> None:
         if text not in self.known.reported:
