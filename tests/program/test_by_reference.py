@@ -61,7 +61,11 @@ def field(tmp_path: Path) -> xr.DataArray:
     return parts[0] + parts[1]
 
 
-@pytest.mark.parametrize("lock", [True, False, threading.Lock(), SerializableLock()], ids=repr)
+@pytest.mark.parametrize(
+    "lock",
+    [True, False, threading.Lock(), SerializableLock()],
+    ids=["True", "False", "Lock", "SerializableLock"],
+)
 def test_store_fills_the_very_array(session: xl.Session, field: xr.DataArray, lock: Any) -> None:
     """What is stored into an array of this process is in that array, whatever the lock."""
     target = np.zeros_like(VALUES)

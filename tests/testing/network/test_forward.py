@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from xr_locality.testing.network.forward import LATE_SECONDS, Link, end_processes, measure
+from xr_locality.testing.network.forward import LATE_SECONDS, QueuedLink, end_processes, measure
 
 
-def link(**figures: float) -> Link:
+def link(**figures: float) -> QueuedLink:
     """Make a link of a megabyte a second, with room for a hundred kilobytes."""
-    made = Link(target=1)
+    made = QueuedLink(target=1)
     made.delay_seconds = figures.get("delay_seconds", 0.05)
     made.bytes_per_second = figures.get("bytes_per_second", 1e6)
     made.queue_nbytes = figures.get("queue_nbytes", 1e5)
