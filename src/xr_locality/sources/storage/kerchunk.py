@@ -173,4 +173,8 @@ def _locate(fs: Any, url: str) -> Store:
     inner = fs.fss.get(protocol) or (None if protocol else fs.fss.get(None))
     if inner is None:
         return Store.from_url(url)
-    return store_at(inner, url if protocol in ("http", "https") else strip_protocol(inner, url))
+    if protocol not in ("http", "https"):
+        # A wrapper that makes a filesystem asynchronous knows no protocols in older fsspec.
+        bare, _ = peel(inner, url)
+        url = strip_protocol(bare, url)
+    return store_at(inner, url)
