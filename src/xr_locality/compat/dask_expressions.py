@@ -98,4 +98,8 @@ def node_metas(expression: Expr) -> Iterator[tuple[str, Any]]:
 
 def meta_of(collection: object) -> Any:
     """Get the empty array or frame that a collection states itself to be; None if it has none."""
-    return getattr(collection, "_meta", None)
+    try:
+        return getattr(collection, "_meta", None)
+    except NotImplementedError:
+        # Expressions within a DataFrame that are none themselves, such as a Delayed's.
+        return None
