@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.harness.simulation import SHAPES, cloud_regions, simulate
-from xr_locality.cli import main
 
 
 @pytest.mark.parametrize("shape", SHAPES)

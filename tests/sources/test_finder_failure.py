@@ -14,6 +14,8 @@ import zarr
 from xr_locality.errors import LocalityWarning, SourceError
 from xr_locality.sources import Found, finder_failure, register_finder, unregister_finder
 from xr_locality.sources.search import find_sources
+from xr_locality.sources.storage import icechunk as icechunk_finder
+from xr_locality.sources.storage import virtualizarr as virtualizarr_finder
 
 
 class Reader:
@@ -84,7 +86,7 @@ def test_plan_names_the_versions_of_a_package_whose_layout_is_new(
     session = repository.writable_session("main")
     xr.Dataset({"a": ("x", np.zeros(4))}).to_zarr(session.store, consolidated=False)
     opened = xr.open_zarr(session.store, consolidated=False, chunks={})
-    monkeypatch.setattr("xr_locality.sources.storage.icechunk.storage_fields", renamed)
+    monkeypatch.setattr(icechunk_finder, "storage_fields", renamed)
     with pytest.warns(LocalityWarning, match=f"icechunk {icechunk.__version__}"):
         (source,) = opened.locality.sources
     assert source.region is None
@@ -99,7 +101,7 @@ def test_renamed_name_of_virtualizarr_makes_its_store_unknown(
     from virtualizarr.manifests import ManifestGroup, ManifestStore
 
     store = ManifestStore(ManifestGroup(arrays={}, groups={}, attributes={}))
-    monkeypatch.setattr("xr_locality.sources.storage.virtualizarr.store_contents", renamed)
+    monkeypatch.setattr(virtualizarr_finder, "store_contents", renamed)
     with pytest.warns(LocalityWarning, match=f"virtualizarr {virtualizarr.__version__}"):
         (found,) = find_sources([store])
     assert found.store.protocol == "unknown"

@@ -23,7 +23,7 @@ def lay_out(shown: Overview) -> str:
     """Lay out a headline, tables and facts as lines of at most 100 columns."""
     label_width = min(_MOST_LABEL, max(map(_label_width, shown.tables)))
     blocks = ["\n".join(_table(table, label_width)) for table in shown.tables]
-    title = f"{shown.kind}: {shown.headline}"
+    title = textwrap.fill(f"{shown.kind}: {shown.headline}", _WIDTH)
     return "\n\n".join((title, *blocks, "\n".join(_facts(shown.facts))))
 
 
