@@ -1,4 +1,4 @@
-"""Interpreters for tox: the newest for the main run, the others for a quick one.
+"""Interpreters for tox: the newest of this machine runs everything.
 
 tox loads this file by itself. No setting of its own prefers the newest Python of a
 machine, and pyenv's shims stand for Pythons that do not start.
@@ -47,6 +47,3 @@ os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *map(str, pyen
 _found = find_versions(os.environ["PATH"])
 # `python3` is the interpreter that runs tox, whatever it is.
 os.environ["NEWEST_PYTHON"] = f"python{_found[0]}" if _found else "python3"
-os.environ["QUICK_ENVIRONMENTS"] = ",".join(
-    ["mindeps", *(f"py{each.replace('.', '')}-quick" for each in _found[1:] if each != "3.11")]
-)
