@@ -241,3 +241,12 @@ class TestWhere:
             api.where("s3://b", porbe="never")
         with pytest.raises((ConfigurationError, LocalityErrorGroup)):
             api.where("s3://b", rules={"s3://b": "moon"})
+
+
+def test_frames_of_delayed_values_are_planned() -> None:
+    """A DataFrame made of Delayeds is planned, though some of its expressions state no meta."""
+    dd, pd = pytest.importorskip("dask.dataframe"), pytest.importorskip("pandas")
+    frame = dask.delayed(pd.DataFrame)({"a": [1.0, 2.0]})
+    total = dd.from_delayed([frame], meta=pd.DataFrame({"a": [1.0]})).a.sum()
+    plan = xl.plan(total, endpoints={"aws:us-west-2": None})
+    assert plan.moved == {}
